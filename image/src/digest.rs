@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::digest::common::hazmat::SerializableState as _;
 use sha2::{Digest as _, Sha256, Sha512};
 
 /// A registered digest algorithm.
@@ -196,6 +197,9 @@ const fn nibble(digit: u8) -> Option<u8> {
     }
 }
 
+/// Moves with the form of a saved hash state, which `sha2` keeps stable within 0.11.
+const STATE_VERSION: u8 = 11;
+
 /// Computes a [`Digest`] from bytes as they come.
 #[derive(Debug, Clone)]
 pub struct Hasher(State);
@@ -218,6 +222,37 @@ impl Hasher {
             State::Sha256(state) => state.update(bytes),
             State::Sha512(state) => state.update(bytes),
         }
+    }
+
+    /// The state after the bytes taken so far, for [`Self::restore`]: private to the version of this crate.
+    pub fn state(&self) -> Vec<u8> {
+        let mut saved = vec![STATE_VERSION];
+        match &self.0 {
+            State::Sha256(state) => saved.extend_from_slice(&state.serialize()),
+            State::Sha512(state) => saved.extend_from_slice(&state.serialize()),
+        }
+        saved
+    }
+
+    /// Goes on from a saved [`Self::state`]; `None` if it is not one of this version and `algorithm`.
+    ///
+    /// ```
+    /// use rbuild_image::{Algorithm, Digest, Hasher};
+    ///
+    /// let mut first = Hasher::sha256();
+    /// first.update(b"hello, ");
+    /// let mut second = Hasher::restore(Algorithm::Sha256, &first.state()).expect("just saved");
+    /// second.update(b"world");
+    /// assert_eq!(second.finish(), Digest::sha256(b"hello, world"));
+    /// assert!(Hasher::restore(Algorithm::Sha256, b"rubbish").is_none());
+    /// ```
+    pub fn restore(algorithm: Algorithm, saved: &[u8]) -> Option<Self> {
+        let saved = saved.strip_prefix(&[STATE_VERSION])?;
+        let state = match algorithm {
+            Algorithm::Sha256 => State::Sha256(Sha256::deserialize(saved.try_into().ok()?).ok()?),
+            Algorithm::Sha512 => State::Sha512(Sha512::deserialize(saved.try_into().ok()?).ok()?),
+        };
+        Some(Self(state))
     }
 
     /// The digest of all bytes taken.
