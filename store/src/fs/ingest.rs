@@ -1,0 +1,218 @@
+//! Writing a blob: a locked file that is hashed while it grows, and renamed when it is whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rbuild_image::{Algorithm, Hasher};
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::layout::{Layout, at, sync_directory};
+use super::{Durability, hash_file, seal};
+use crate::{BlobInfo, Checkpoint, CommitError, Expected, Ingest, IngestId};
+
+#[derive(Debug)]
+pub(super) struct FileIngest {
+    layout: Arc<Layout>,
+    durability: Durability,
+    id: IngestId,
+    path: PathBuf,
+    /// Locked for as long as it is open.
+    file: File,
+    algorithm: Algorithm,
+    hasher: Hasher,
+    offset: u64,
+}
+
+impl FileIngest {
+    pub(super) fn create(
+        layout: Arc<Layout>,
+        durability: Durability,
+        algorithm: Algorithm,
+    ) -> io::Result<Self> {
+        let id = IngestId::random()?;
+        let path = layout.ingest(&id);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(at(&path))?;
+        if !lock(&file).map_err(at(&path))? {
+            return Err(at(&path)(io::ErrorKind::WouldBlock.into()));
+        }
+        Ok(Self {
+            layout,
+            durability,
+            id,
+            path,
+            file,
+            algorithm,
+            hasher: algorithm.hasher(),
+            offset: 0,
+        })
+    }
+
+    pub(super) fn resume(
+        layout: Arc<Layout>,
+        durability: Durability,
+        id: &IngestId,
+        checkpoint: Option<&Checkpoint>,
+    ) -> io::Result<Option<Self>> {
+        let path = layout.ingest(id);
+        let mut file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(at(&path)(error)),
+        };
+        if !lock(&file).map_err(at(&path))? {
+            return Err(at(&path)(io::ErrorKind::WouldBlock.into()));
+        }
+        if !is_at(&file, &path)? {
+            return Ok(None);
+        }
+        let length = file.metadata().map_err(at(&path))?.len();
+        let algorithm = checkpoint.map_or(Algorithm::Sha256, |checkpoint| checkpoint.algorithm);
+        let mut offset = length;
+        let mut restored = None;
+        if let Some(checkpoint) = checkpoint {
+            offset = checkpoint.offset.min(length);
+            if offset < length {
+                file.set_len(offset).map_err(at(&path))?;
+            }
+            if offset == checkpoint.offset {
+                restored = Hasher::restore(algorithm, &checkpoint.hash_state);
+            }
+        }
+        let hasher = match restored {
+            Some(hasher) => hasher,
+            None => hash_prefix(&mut file, algorithm, offset).map_err(at(&path))?,
+        };
+        file.seek(SeekFrom::Start(offset)).map_err(at(&path))?;
+        Ok(Some(Self {
+            layout,
+            durability,
+            id: id.clone(),
+            path,
+            file,
+            algorithm,
+            hasher,
+            offset,
+        }))
+    }
+
+    fn try_commit(&mut self, expected: Expected) -> Result<BlobInfo, CommitError> {
+        let wanted = expected.digest().map_or(self.algorithm, |d| d.algorithm());
+        let digest = if wanted == self.algorithm {
+            self.hasher.clone().finish()
+        } else {
+            hash_file(&self.file, wanted).map_err(at(&self.path))?.0
+        };
+        let blob = BlobInfo {
+            digest,
+            size: self.offset,
+        };
+        expected.check(blob)?;
+        let stamp = seal::Stamp::of(&self.file)?;
+        seal::set(&self.file, stamp, true).map_err(at(&self.path))?;
+        if self.durability == Durability::Durable {
+            self.file.sync_all().map_err(at(&self.path))?;
+        }
+        let target = self.layout.prepare(&digest, self.durability)?;
+        // Over an older file of the same content, which may be damaged: ours has just been verified.
+        fs::rename(&self.path, &target).map_err(at(&target))?;
+        if self.durability == Durability::Durable
+            && let Some(directory) = target.parent()
+        {
+            sync_directory(directory)?;
+        }
+        Ok(blob)
+    }
+}
+
+impl Write for FileIngest {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        self.offset += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Ingest for FileIngest {
+    fn id(&self) -> &IngestId {
+        &self.id
+    }
+
+    fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    fn checkpoint(&mut self) -> io::Result<Checkpoint> {
+        if self.durability == Durability::Durable {
+            self.file.sync_data().map_err(at(&self.path))?;
+        }
+        Ok(Checkpoint {
+            offset: self.offset,
+            algorithm: self.algorithm,
+            hash_state: self.hasher.state(),
+        })
+    }
+
+    fn commit(mut self: Box<Self>, expected: Expected) -> Result<BlobInfo, CommitError> {
+        let outcome = self.try_commit(expected);
+        if outcome.is_err() {
+            // The first error is the one to tell; a file that stays is swept later.
+            let _ = fs::remove_file(&self.path);
+        }
+        outcome
+    }
+
+    fn abort(self: Box<Self>) -> io::Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&self.path)(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Takes the writer's lock. `Ok(false)`: somebody else has it.
+pub(super) fn lock(file: &File) -> io::Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the open file still is the one at `path`: it may have been committed or swept before we had the lock.
+pub(super) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let open = file.metadata().map_err(at(path))?;
+    match fs::symlink_metadata(path) {
+        Ok(named) => Ok(named.dev() == open.dev() && named.ino() == open.ino()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(at(path)(error)),
+    }
+}
+
+fn hash_prefix(file: &mut File, algorithm: Algorithm, length: u64) -> io::Result<Hasher> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut hasher = algorithm.hasher();
+    let mut rest = file.take(length);
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match rest.read(&mut buffer) {
+            Ok(0) => return Ok(hasher),
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
