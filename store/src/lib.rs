@@ -14,6 +14,7 @@ mod blob;
 pub mod contract;
 pub mod fs;
 pub mod gc;
+pub mod local;
 pub mod memory;
 
 pub use blob::{
