@@ -1,0 +1,101 @@
+//! When to try again, and how long to wait.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::Duration;
+
+use crate::ClientError;
+
+/// How often and after what time a failed request is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Tries in all, the first one included; 1 is "never again". A transfer that makes progress starts counting anew.
+    pub attempts: u32,
+    /// The wait before the second try; it doubles from try to try.
+    pub first_delay: Duration,
+    /// The longest wait that we choose ourselves.
+    pub max_delay: Duration,
+    /// The longest wait that a registry may ask for (`Retry-After`); beyond it the request fails at once.
+    pub max_retry_after: Duration,
+}
+
+impl RetryPolicy {
+    /// Five tries within about eight seconds, and patience of a minute when asked for.
+    pub const STANDARD: Self = Self {
+        attempts: 5,
+        first_delay: Duration::from_millis(500),
+        max_delay: Duration::from_secs(10),
+        max_retry_after: Duration::from_secs(60),
+    };
+
+    /// How long to wait after the `failed`th try (from 1) failed with `error`; `None` is "give up".
+    pub(crate) fn delay(&self, failed: u32, error: &ClientError) -> Option<Duration> {
+        if failed >= self.attempts || !error.is_transient() {
+            return None;
+        }
+        if let ClientError::RateLimited {
+            retry_after: Some(asked),
+            ..
+        } = error
+        {
+            return (*asked <= self.max_retry_after).then_some(*asked);
+        }
+        let doubled = self
+            .first_delay
+            .saturating_mul(1 << failed.saturating_sub(1).min(16));
+        Some(jitter(doubled.min(self.max_delay)))
+    }
+}
+
+/// Between half of `delay` and all of it: clients that failed together should not come back together.
+fn jitter(delay: Duration) -> Duration {
+    // A new `RandomState` has new random keys, so that its hash of nothing is a random number.
+    let random = RandomState::new().build_hasher().finish();
+    let part = f64::from(u32::try_from(random >> 32).unwrap_or(u32::MAX)) / f64::from(u32::MAX);
+    delay.mul_f64(0.5 + part / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RegistryErrors;
+
+    fn limited(seconds: Option<u64>) -> ClientError {
+        ClientError::RateLimited {
+            registry: "r".to_owned(),
+            retry_after: seconds.map(Duration::from_secs),
+            errors: RegistryErrors::default(),
+        }
+    }
+
+    fn status(status: u16) -> ClientError {
+        ClientError::Status {
+            what: String::new(),
+            status,
+            method: String::new(),
+            url: String::new(),
+            errors: RegistryErrors::default(),
+        }
+    }
+
+    #[test]
+    fn delays_double_with_jitter_and_end() {
+        let policy = RetryPolicy::STANDARD;
+        for (failed, low, high) in [(1, 250, 500), (2, 500, 1000), (4, 2000, 4000)] {
+            let delay = policy.delay(failed, &status(503)).unwrap().as_millis();
+            assert!((low..=high).contains(&delay), "{failed}: {delay}");
+        }
+        assert_eq!(policy.delay(5, &status(503)), None);
+        assert_eq!(policy.delay(1, &status(400)), None);
+    }
+
+    #[test]
+    fn the_registrys_own_delay_is_kept_up_to_a_limit() {
+        let policy = RetryPolicy::STANDARD;
+        assert_eq!(
+            policy.delay(1, &limited(Some(7))),
+            Some(Duration::from_secs(7))
+        );
+        assert_eq!(policy.delay(1, &limited(Some(3600))), None);
+        assert!(policy.delay(1, &limited(None)).is_some());
+    }
+}
