@@ -1,0 +1,1 @@
+//! Compressing layers, always to the same bytes, and decompressing anybody's.
