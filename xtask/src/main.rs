@@ -1,3 +1,86 @@
-//! Placeholder.
+//! Tasks of the checkout: set-up, demonstration, tests against other engines, checks, benchmarks.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "talking to the terminal is what this program is for"
+)]
 
-fn main() {}
+mod archive;
+mod base;
+mod engine;
+mod peers;
+mod process;
+mod report;
+mod runs;
+mod setup;
+mod tree;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use workspace::{Binaries, Profile, rerun_as_root};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks of the rbuild checkout")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what a task needs, from Debian's packages.
+    Setup {
+        /// What the machine is to be made ready for.
+        #[arg(long = "for", value_enum, default_value = "test")]
+        purpose: setup::Purpose,
+    },
+    /// Let docker, podman, containerd, skopeo and umoci pull, run and unpack what rbuild built.
+    Peers(Against),
+}
+
+#[derive(clap::Args)]
+struct Against {
+    /// Only checks whose name contains this.
+    filter: Option<String>,
+    /// Use the programs as users run them; without it, as `cargo test` compiles them.
+    #[arg(long)]
+    release: bool,
+}
+
+impl Against {
+    fn binaries(&self) -> Result<Binaries> {
+        Binaries::build(if self.release {
+            Profile::Release
+        } else {
+            Profile::Debug
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Setup { purpose } => setup::run(purpose),
+        Task::Peers(against) => {
+            let binaries = against.binaries()?;
+            if rerun_as_root(&binaries)? {
+                Ok(())
+            } else {
+                peers::run(&binaries, against.filter)
+            }
+        }
+    }
+}
