@@ -1,7 +1,8 @@
 //! A word whose variables are not yet expanded.
 
 use crate::diagnostic::Diagnostic;
-use crate::span::Span;
+use crate::expand::{Failure, Options, expand};
+use crate::span::{Span, offset};
 
 /// One argument as written, quotes and variables still in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,15 @@ pub struct Expansion {
 
 impl Word {
     /// A word of the given text.
+    ///
+    /// ```
+    /// use rbuild_parser::{Span, Word};
+    ///
+    /// let word = Word::new("/opt/${NAME:-app}", Span::default(), '\\');
+    /// let expansion = word.expand(&|_| None).expect("it is well formed");
+    /// assert_eq!(expansion.text, "/opt/app");
+    /// assert_eq!(expansion.missed, ["NAME"]);
+    /// ```
     pub fn new(text: impl Into<String>, span: Span, escape: char) -> Self {
         Self {
             text: text.into(),
@@ -45,21 +55,54 @@ impl Word {
         self.escape
     }
 
+    /// Whether expansion could depend on a variable.
+    pub fn has_variables(&self) -> bool {
+        self.text.contains('$')
+    }
+
     /// The word with quotes removed and variables replaced.
+    ///
+    /// `lookup` gives the value of a name, or `None` when it is not set.
+    /// The rules are those of table 1.2: `$x`, `${x}`, `${x:-w}`, `${x-w}`, `${x:+w}`, `${x+w}`,
+    /// `${x:?m}`, `${x?m}`, `${x#p}`, `${x##p}`, `${x%p}`, `${x%%p}`, `${x/p/r}`, `${x//p/r}`.
     pub fn expand(&self, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Expansion, Diagnostic> {
-        let _ = lookup;
+        let outcome = expand(&self.text, Options::word(self.escape), lookup)
+            .map_err(|failure| self.diagnostic(failure))?;
         Ok(Expansion {
-            text: self.text.clone(),
-            used: Vec::new(),
-            missed: Vec::new(),
+            text: outcome.text,
+            used: outcome.used,
+            missed: outcome.missed,
         })
     }
 
-    /// Like [`Self::expand`], split at blanks that no quote protects.
+    /// Like [`Self::expand`], split at white space that no quote protects; the split comes after
+    /// the expansion, so a variable can give several words.
     pub fn expand_words(
         &self,
         lookup: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Vec<String>, Diagnostic> {
-        Ok(vec![self.expand(lookup)?.text])
+        let outcome = expand(&self.text, Options::word(self.escape), lookup)
+            .map_err(|failure| self.diagnostic(failure))?;
+        Ok(outcome.words.into_iter().map(|piece| piece.text).collect())
+    }
+
+    /// A failure with its place in the source, as exactly as the word knows it.
+    fn diagnostic(&self, failure: Failure) -> Diagnostic {
+        Diagnostic::error(
+            failure.code,
+            self.part(failure.start, failure.end),
+            failure.message,
+        )
+    }
+
+    /// The place of the bytes `start..end` of the text; of the whole word when lines were joined in it.
+    pub(crate) fn part(&self, start: usize, end: usize) -> Span {
+        if self.span.len() as usize != self.text.len() || end > self.text.len() {
+            return self.span;
+        }
+        Span::new(
+            self.span.start + offset(start),
+            self.span.start + offset(end),
+        )
     }
 }

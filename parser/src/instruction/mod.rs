@@ -1,7 +1,9 @@
 //! The typed instructions.
 
 mod copy;
+mod flag;
 mod mount;
+mod read;
 mod run;
 
 pub use copy::{Add, Copy, Sources};
@@ -9,7 +11,8 @@ pub use mount::{
     BindMount, CacheMount, Mount, MountOption, ResolvedMount, SecretMount, Sharing, SshMount,
     TmpfsMount,
 };
-pub use run::{Command, Device, Form, Heredoc, Network, Run, Security};
+pub(crate) use read::{NAMES, read};
+pub use run::{Command, Device, Form, Heredoc, Network, Run, Script, Security};
 
 use std::time::Duration;
 
@@ -142,6 +145,6 @@ pub enum HealthcheckTest {
 pub struct Onbuild {
     /// The trigger as it is stored in the image config.
     pub text: String,
-    /// The trigger, read.
-    pub instruction: Box<Spanned<Instruction>>,
+    /// The trigger, read; absent when it cannot be, which is only a warning here.
+    pub instruction: Option<Box<Spanned<Instruction>>>,
 }

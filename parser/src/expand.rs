@@ -1,0 +1,484 @@
+//! Variables, quotes and escapes of a word, by the rules of the shell subset that Dockerfiles have.
+//!
+//! One lexer serves expansion, word splitting, and the search for heredoc markers; what differs
+//! is in [`Options`]. Pure: values come from a function, names used and missed are reported.
+
+mod glob;
+
+use glob::Glob;
+
+/// How a text is read.
+#[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent switches, each named where it is set"
+)]
+pub(crate) struct Options {
+    /// The character that takes the next one literally.
+    pub(crate) escape: char,
+    /// Quotes stay in the result.
+    pub(crate) raw_quotes: bool,
+    /// Escape characters stay in the result.
+    pub(crate) raw_escapes: bool,
+    /// Quotes are ordinary characters.
+    pub(crate) ignore_quotes: bool,
+    /// A variable without value stays as written.
+    pub(crate) keep_unset: bool,
+}
+
+impl Options {
+    /// Ordinary expansion.
+    pub(crate) fn word(escape: char) -> Self {
+        Self {
+            escape,
+            raw_quotes: false,
+            raw_escapes: false,
+            ignore_quotes: false,
+            keep_unset: false,
+        }
+    }
+}
+
+/// What a text became.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// The whole text.
+    pub(crate) text: String,
+    /// The text split at white space that is not quoted.
+    pub(crate) words: Vec<Piece>,
+    /// Names that had a value.
+    pub(crate) used: Vec<String>,
+    /// Names that had none.
+    pub(crate) missed: Vec<String>,
+}
+
+/// A word of the result, and the bytes of the input that it was made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Its text.
+    pub(crate) text: String,
+    /// First byte in the input.
+    pub(crate) start: usize,
+    /// Past the last byte in the input.
+    pub(crate) end: usize,
+}
+
+/// Why a text cannot be expanded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// Stable name of the kind.
+    pub(crate) code: &'static str,
+    /// What is wrong.
+    pub(crate) message: String,
+    /// First byte of the guilty part of the input.
+    pub(crate) start: usize,
+    /// Past its last byte.
+    pub(crate) end: usize,
+}
+
+/// How deep `${a:-${b:-…}}` may nest; far beyond use, and well within any stack.
+const DEPTH: usize = 64;
+
+/// Expands `input`.
+pub(crate) fn expand(
+    input: &str,
+    options: Options,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Outcome, Failure> {
+    let mut lexer = Lexer {
+        input,
+        position: 0,
+        options,
+        lookup,
+        depth: 0,
+        used: Vec::new(),
+        missed: Vec::new(),
+    };
+    let (text, words) = lexer.until(None, options.raw_escapes)?;
+    Ok(Outcome {
+        text,
+        words,
+        used: lexer.used,
+        missed: lexer.missed,
+    })
+}
+
+struct Lexer<'a> {
+    input: &'a str,
+    position: usize,
+    options: Options,
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    depth: usize,
+    used: Vec<String>,
+    missed: Vec<String>,
+}
+
+/// Collects words; white space ends one unless it was quoted or escaped.
+#[derive(Default)]
+struct Words {
+    done: Vec<Piece>,
+    current: Piece,
+}
+
+impl Words {
+    fn literal(&mut self, text: &str, start: usize, end: usize) {
+        if self.current.text.is_empty() {
+            self.current.start = start;
+        }
+        self.current.text.push_str(text);
+        self.current.end = end;
+    }
+
+    fn split(&mut self, text: &str, start: usize, end: usize) {
+        for c in text.chars() {
+            if c.is_whitespace() {
+                self.finish();
+            } else {
+                self.literal(c.encode_utf8(&mut [0; 4]), start, end);
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        if !self.current.text.is_empty() {
+            self.done.push(std::mem::take(&mut self.current));
+        }
+    }
+}
+
+impl<'a> Lexer<'a> {
+    fn peek(&self) -> Option<char> {
+        self.input[self.position..].chars().next()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let c = self.peek()?;
+        self.position += c.len_utf8();
+        Some(c)
+    }
+
+    fn failure(&self, code: &'static str, message: impl Into<String>, start: usize) -> Failure {
+        Failure {
+            code,
+            message: message.into(),
+            start,
+            end: self.position.max(start),
+        }
+    }
+
+    /// Reads up to `stop`, which is consumed, or to the end when there is none.
+    fn until(
+        &mut self,
+        stop: Option<char>,
+        raw_escapes: bool,
+    ) -> Result<(String, Vec<Piece>), Failure> {
+        let begin = self.position;
+        let mut text = String::new();
+        let mut words = Words::default();
+        while let Some(c) = self.peek() {
+            let start = self.position;
+            if stop == Some(c) {
+                self.next();
+                words.finish();
+                return Ok((text, words.done));
+            }
+            match c {
+                '\'' | '"' if !self.options.ignore_quotes => {
+                    let quoted = if c == '"' {
+                        self.double_quoted(raw_escapes)?
+                    } else {
+                        self.single_quoted()?
+                    };
+                    words.literal(&quoted, start, self.position);
+                    text.push_str(&quoted);
+                }
+                '$' => {
+                    let value = self.dollar()?;
+                    words.split(&value, start, self.position);
+                    text.push_str(&value);
+                }
+                '<' => {
+                    let marker = self.heredoc_marker();
+                    words.literal(marker, start, self.position);
+                    text.push_str(marker);
+                }
+                _ if c == self.options.escape => {
+                    self.next();
+                    if raw_escapes {
+                        words.literal(c.encode_utf8(&mut [0; 4]), start, self.position);
+                        text.push(c);
+                    }
+                    let Some(escaped) = self.next() else { break };
+                    words.literal(escaped.encode_utf8(&mut [0; 4]), start, self.position);
+                    text.push(escaped);
+                }
+                _ => {
+                    self.next();
+                    words.split(c.encode_utf8(&mut [0; 4]), start, self.position);
+                    text.push(c);
+                }
+            }
+        }
+        if let Some(stop) = stop {
+            return Err(self.failure("bad-substitution", format!("`{stop}` is missing"), begin));
+        }
+        words.finish();
+        Ok((text, words.done))
+    }
+
+    /// `<`, or `<<` with the blanks after it, which belong to the marker.
+    fn heredoc_marker(&mut self) -> &'a str {
+        let start = self.position;
+        self.next();
+        if self.peek() == Some('<') {
+            self.next();
+            while self
+                .peek()
+                .is_some_and(|c| matches!(c, ' ' | '\t' | '\r' | '\n'))
+            {
+                self.next();
+            }
+        }
+        &self.input[start..self.position]
+    }
+
+    fn single_quoted(&mut self) -> Result<String, Failure> {
+        let start = self.position;
+        self.next();
+        let Some(length) = self.input[self.position..].find('\'') else {
+            self.position = self.input.len();
+            return Err(self.failure("unclosed-quote", "single quote is not closed", start));
+        };
+        let inside = &self.input[self.position..self.position + length];
+        self.position += length + 1;
+        Ok(if self.options.raw_quotes {
+            format!("'{inside}'")
+        } else {
+            inside.to_owned()
+        })
+    }
+
+    fn double_quoted(&mut self, raw_escapes: bool) -> Result<String, Failure> {
+        let start = self.position;
+        let mut text = String::new();
+        self.next();
+        if self.options.raw_quotes {
+            text.push('"');
+        }
+        while let Some(c) = self.peek() {
+            match c {
+                '"' => {
+                    self.next();
+                    if self.options.raw_quotes {
+                        text.push('"');
+                    }
+                    return Ok(text);
+                }
+                '$' => text.push_str(&self.dollar()?),
+                _ => {
+                    self.next();
+                    let escape = self.options.escape;
+                    if c != escape {
+                        text.push(c);
+                        continue;
+                    }
+                    if raw_escapes {
+                        text.push(c);
+                    }
+                    match self.peek() {
+                        Some(next) if next == '"' || next == '$' || next == escape => {
+                            self.next();
+                            text.push(next);
+                        }
+                        Some(_) => text.push(c),
+                        None => {}
+                    }
+                }
+            }
+        }
+        Err(self.failure("unclosed-quote", "double quote is not closed", start))
+    }
+
+    /// `$name`, `${name}`, `${name<modifier>…}`, or a lone `$`.
+    fn dollar(&mut self) -> Result<String, Failure> {
+        let start = self.position;
+        self.next();
+        if self.peek() != Some('{') {
+            let name = self.name();
+            if name.is_empty() {
+                return Ok("$".to_owned());
+            }
+            return Ok(match self.value(&name) {
+                None if self.options.keep_unset => format!("${name}"),
+                value => value.unwrap_or_default(),
+            });
+        }
+        self.next();
+        if self.depth >= DEPTH {
+            return Err(self.failure("bad-substitution", "variables are nested too deeply", start));
+        }
+        match self.peek() {
+            None => return Err(self.failure("bad-substitution", "`}` is missing", start)),
+            Some('{' | '}' | ':') => {
+                self.next();
+                return Err(self.failure(
+                    "bad-substitution",
+                    "`${` is not followed by a name",
+                    start,
+                ));
+            }
+            Some(_) => {}
+        }
+        let name = self.name();
+        self.depth += 1;
+        let value = self.modified(start, &name);
+        self.depth -= 1;
+        value
+    }
+
+    /// What stands between the name and `}`.
+    fn modified(&mut self, start: usize, name: &str) -> Result<String, Failure> {
+        let Some(first) = self.next() else {
+            return Err(self.failure("bad-substitution", "`}` is missing", start));
+        };
+        match first {
+            '}' => Ok(match self.value(name) {
+                None if self.options.keep_unset => format!("${{{name}}}"),
+                value => value.unwrap_or_default(),
+            }),
+            ':' => match self.next() {
+                Some(modifier @ ('-' | '+' | '?')) => self.conditional(start, name, modifier, true),
+                Some(other) => Err(self.unsupported(start, &format!(":{other}"))),
+                None => Err(self.failure("bad-substitution", "`}` is missing", start)),
+            },
+            '-' | '+' | '?' => self.conditional(start, name, first, false),
+            '#' | '%' => self.trimmed(start, name, first),
+            '/' => self.replaced(start, name),
+            other => Err(self.unsupported(start, &other.to_string())),
+        }
+    }
+
+    fn unsupported(&self, start: usize, modifier: &str) -> Failure {
+        self.failure(
+            "bad-substitution",
+            format!("modifier `{modifier}` is not supported in a substitution"),
+            start,
+        )
+    }
+
+    /// The text up to `stop`; its absence is an error of the whole substitution.
+    fn argument(&mut self, start: usize, stop: char, raw_escapes: bool) -> Result<String, Failure> {
+        match self.until(Some(stop), raw_escapes) {
+            Ok((text, _)) => Ok(text),
+            Err(_) if self.peek().is_none() => {
+                Err(self.failure("bad-substitution", format!("`{stop}` is missing"), start))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// `-`, `+` and `?`; with a colon an empty value counts as none.
+    fn conditional(
+        &mut self,
+        start: usize,
+        name: &str,
+        modifier: char,
+        colon: bool,
+    ) -> Result<String, Failure> {
+        let word = self.argument(start, '}', false)?;
+        let value = self.value(name);
+        if value.is_none() && self.options.keep_unset {
+            let colon = if colon { ":" } else { "" };
+            return Ok(format!("${{{name}{colon}{modifier}{word}}}"));
+        }
+        let present = value
+            .as_ref()
+            .is_some_and(|value| !(colon && value.is_empty()));
+        match modifier {
+            '-' => Ok(value.filter(|_| present).unwrap_or(word)),
+            '+' => Ok(if present { word } else { String::new() }),
+            _ if present => Ok(value.unwrap_or_default()),
+            _ => {
+                let state = if value.is_none() {
+                    "is not allowed to be unset"
+                } else {
+                    "is not allowed to be empty"
+                };
+                let reason = if word.is_empty() { state } else { &word };
+                Err(self.failure("variable-required", format!("`{name}`: {reason}"), start))
+            }
+        }
+    }
+
+    /// `#`, `##`, `%` and `%%`.
+    fn trimmed(&mut self, start: usize, name: &str, modifier: char) -> Result<String, Failure> {
+        let word = self.argument(start, '}', true)?;
+        let Some(value) = self.value(name) else {
+            return Ok(if self.options.keep_unset {
+                format!("${{{name}{modifier}{word}}}")
+            } else {
+                String::new()
+            });
+        };
+        let (pattern, longest) = match word.strip_prefix(modifier) {
+            Some(pattern) => (pattern, true),
+            None => (word.as_str(), false),
+        };
+        let glob =
+            Glob::parse(pattern).map_err(|reason| self.failure("bad-pattern", reason, start))?;
+        Ok(if modifier == '#' {
+            glob.trim_start(&value, longest)
+        } else {
+            glob.trim_end(&value, longest)
+        })
+    }
+
+    /// `/pattern/replacement` and `//pattern/replacement`.
+    fn replaced(&mut self, start: usize, name: &str) -> Result<String, Failure> {
+        let all = self.peek() == Some('/');
+        if all {
+            self.next();
+        }
+        let pattern = self.argument(start, '/', true)?;
+        let replacement = self.argument(start, '}', true)?;
+        let Some(value) = self.value(name) else {
+            return Ok(if self.options.keep_unset {
+                format!("${{{name}/{pattern}/{replacement}}}")
+            } else {
+                String::new()
+            });
+        };
+        let glob =
+            Glob::parse(&pattern).map_err(|reason| self.failure("bad-pattern", reason, start))?;
+        Ok(glob.replace(&value, &replacement, all))
+    }
+
+    /// Letters, digits and `_`; digits alone; or one special parameter.
+    fn name(&mut self) -> String {
+        let rest = &self.input[self.position..];
+        let length = match rest.chars().next() {
+            Some(first) if first.is_numeric() => {
+                rest.find(|c: char| !c.is_numeric()).unwrap_or(rest.len())
+            }
+            Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => 1,
+            _ => rest
+                .find(|c: char| !c.is_alphanumeric() && c != '_')
+                .unwrap_or(rest.len()),
+        };
+        self.position += length;
+        rest[..length].to_owned()
+    }
+
+    fn value(&mut self, name: &str) -> Option<String> {
+        let value = (self.lookup)(name);
+        let names = if value.is_some() {
+            &mut self.used
+        } else {
+            &mut self.missed
+        };
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+        value
+    }
+}
