@@ -1,10 +1,8 @@
 //! Layers by diff id: which blobs hold them, and what is known of their content.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 use flate2::bufread::MultiGzDecoder;
 use rbuild_image::media_type::Compression;
@@ -16,12 +14,6 @@ use crate::{BlobStore, CommitError, Expected};
 const PACKED: &str = "packed";
 /// More forms of one layer are not worth remembering.
 const PACKED_LIMIT: usize = 16;
-
-/// Tables of contents that somebody holds at the moment.
-#[derive(Debug, Default)]
-pub(super) struct Tables {
-    _open: Mutex<HashMap<DiffId, ()>>,
-}
 
 impl LocalStore {
     /// The stored blob whose decompressed form is this layer, the uncompressed one if it is here.

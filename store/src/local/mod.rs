@@ -8,7 +8,7 @@
 //! ├── images/<hex>            one file for each image manifest: descriptor, image id, creation;
 //! │                           its modification time is when it was last used
 //! ├── layers/<hex>.packed     the compressed blobs of a layer, by diff id, newest first
-//! ├── layers/<hex>.toc        the table of contents of a layer and its content id, by diff id
+//! ├── layers/<hex>.toc        the table of contents of a layer, its content id and size, by diff id
 //! ├── cache/                  the cache index and cache mounts; kept by crate `cache`
 //! ├── snapshots/              unpacked layers; kept by the builder
 //! ├── stat-cache/             digests of context files; kept by the builder
@@ -34,6 +34,7 @@ mod layer;
 mod lock;
 mod name;
 mod scratch;
+mod toc;
 mod usage;
 
 use std::fs;
@@ -88,7 +89,7 @@ struct Inner {
     root: PathBuf,
     version: PathBuf,
     blobs: FsBlobStore,
-    tables: layer::Tables,
+    tables: toc::Tables,
 }
 
 impl LocalStore {
@@ -113,7 +114,7 @@ impl LocalStore {
         Ok(Self {
             inner: Arc::new(Inner {
                 blobs: FsBlobStore::open(version.join("content"), Durability::Fast)?,
-                tables: layer::Tables::default(),
+                tables: toc::Tables::default(),
                 root,
                 version,
             }),
