@@ -92,6 +92,9 @@ fn append(
     let mut header = tar::Header::new_gnu();
     header.set_mode(0o644);
     header.set_size(size);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     tar.append_data(&mut header, name, content)?;
     Ok(())
 }
@@ -112,10 +115,21 @@ impl Write for HashWriter<'_> {
 /// Reads the only image of a docker or OCI archive, checking every digest on the way.
 pub(crate) fn read(archive: &Path) -> Result<Image> {
     let files = entries(archive).with_context(|| format!("cannot read `{}`", archive.display()))?;
-    let image = if files.contains_key("index.json") {
-        read_oci(&files)
-    } else {
-        read_docker(&files)
+    let image = match (
+        files.contains_key("manifest.json"),
+        files.contains_key("index.json"),
+    ) {
+        (true, false) => read_docker(&files),
+        (false, true) => read_oci(&files),
+        // An archive that speaks both languages must say the same in both.
+        (true, true) => read_docker(&files).and_then(|image| {
+            let other = read_oci(&files)?;
+            if image.config != other.config || image.layers != other.layers {
+                bail!("manifest.json and index.json name different images");
+            }
+            Ok(image)
+        }),
+        (false, false) => Err(anyhow::anyhow!("neither manifest.json nor index.json")),
     };
     image.with_context(|| {
         format!(

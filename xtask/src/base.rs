@@ -101,6 +101,9 @@ fn header(kind: tar::EntryType, mode: u32, size: usize) -> tar::Header {
     header.set_entry_type(kind);
     header.set_mode(mode);
     header.set_size(size as u64);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header
 }
 

@@ -64,8 +64,8 @@ impl Rbuild {
         archive: &Path,
     ) -> Result<()> {
         let format = match format {
-            ArchiveFormat::Docker => "docker-archive",
-            ArchiveFormat::Oci => "oci-archive",
+            ArchiveFormat::Docker => "docker",
+            ArchiveFormat::Oci => "oci",
         };
         self.cmd()
             .args(["save", "--format", format, "-o"])
@@ -322,11 +322,14 @@ impl Containerd {
         let home = scratch.subdir("containerd")?;
         let socket = home.join("c.sock");
         let config = home.join("config.toml");
+        let (root, state, ttrpc) = (home.join("root"), home.join("state"), home.join("t.sock"));
         let text = format!(
-            "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = {socket:?}\n[ttrpc]\naddress = {:?}\n",
-            home.join("root"),
-            home.join("state"),
-            home.join("t.sock")
+            "version = 2\nroot = '{}'\nstate = '{}'\ndisabled_plugins = ['io.containerd.grpc.v1.cri']\n\
+             [grpc]\naddress = '{}'\n[ttrpc]\naddress = '{}'\n",
+            root.display(),
+            state.display(),
+            socket.display(),
+            ttrpc.display()
         );
         std::fs::write(&config, text)?;
         let program =

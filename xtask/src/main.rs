@@ -7,6 +7,7 @@
 
 mod archive;
 mod base;
+mod compare;
 mod engine;
 mod peers;
 mod process;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use compare::Peer;
 use workspace::{Binaries, Profile, rerun_as_root};
 
 #[derive(Parser)]
@@ -40,6 +42,14 @@ enum Task {
     },
     /// Let docker, podman, containerd, skopeo and umoci pull, run and unpack what rbuild built.
     Peers(Against),
+    /// Build small cases with rbuild and with another builder and compare the images.
+    Compare {
+        /// The other builder; without it, all of them one after another.
+        #[arg(long, value_enum)]
+        peer: Option<Peer>,
+        #[command(flatten)]
+        against: Against,
+    },
 }
 
 #[derive(clap::Args)]
@@ -49,16 +59,6 @@ struct Against {
     /// Use the programs as users run them; without it, as `cargo test` compiles them.
     #[arg(long)]
     release: bool,
-}
-
-impl Against {
-    fn binaries(&self) -> Result<Binaries> {
-        Binaries::build(if self.release {
-            Profile::Release
-        } else {
-            Profile::Debug
-        })
-    }
 }
 
 fn main() -> ExitCode {
@@ -74,13 +74,28 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<()> {
     match task {
         Task::Setup { purpose } => setup::run(purpose),
-        Task::Peers(against) => {
-            let binaries = against.binaries()?;
-            if rerun_as_root(&binaries)? {
-                Ok(())
-            } else {
-                peers::run(&binaries, against.filter)
-            }
+        Task::Peers(against) => as_root(&against, |binaries| {
+            peers::run(binaries, against.filter.clone())
+        }),
+        Task::Compare { peer, against } => {
+            let peers = peer.map_or_else(|| vec![Peer::Docker, Peer::Buildah], |peer| vec![peer]);
+            as_root(&against, |binaries| {
+                compare::run(binaries, &peers, against.filter.clone())
+            })
         }
+    }
+}
+
+/// Compiles as the caller, then works as root: the daemons of the peers need it.
+fn as_root(against: &Against, work: impl FnOnce(&Binaries) -> Result<()>) -> Result<()> {
+    let binaries = Binaries::build(if against.release {
+        Profile::Release
+    } else {
+        Profile::Debug
+    })?;
+    if rerun_as_root(&binaries)? {
+        Ok(())
+    } else {
+        work(&binaries)
     }
 }

@@ -206,7 +206,7 @@ pub(crate) fn differences(ours: &Tree, theirs: &Tree) -> Vec<String> {
             continue;
         };
         let mut field = |name: &str, our: &dyn fmt::Display, their: &dyn fmt::Display| {
-            lines.push(format!("tree /{path} {name} {our} {their}"))
+            lines.push(format!("tree /{path} {name} {our} {their}"));
         };
         if our.kind != their.kind {
             field("content", &our.kind, &their.kind);
@@ -274,6 +274,8 @@ mod tests {
                 tar::EntryType::Regular
             });
             header.set_size(content.len() as u64);
+            header.set_uid(0);
+            header.set_gid(0);
             tar.append_data(&mut header, path, content.as_bytes())
                 .unwrap();
         }

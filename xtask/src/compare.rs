@@ -1,0 +1,375 @@
+//! Builds the cases of `testdata/builds` with rbuild and with a peer and compares the images.
+//!
+//! What is compared: the flattened tree (all but modification times) and the config.
+//! Known differences stand in the case's `expected-differences.PEER`, each below the reason as a comment;
+//! they must be met exactly, so an entry that no longer holds fails as well.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::archive::{self, Image};
+use crate::base;
+use crate::engine::{ArchiveFormat, Buildah, Dockerd, Rbuild, require};
+use crate::process::Cmd;
+use crate::report::Report;
+use crate::tree;
+use crate::workspace::{Binaries, Scratch, root};
+
+/// The builder to compare with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Peer {
+    /// Debian's docker.io with `DOCKER_BUILDKIT=1`: the semantics we follow.
+    Docker,
+    /// Debian's buildah.
+    Buildah,
+}
+
+impl Peer {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Buildah => "buildah",
+        }
+    }
+}
+
+/// The fields of the config that are compared; absent, null and empty are the same.
+const CONFIG_FIELDS: &[&str] = &[
+    "Cmd",
+    "Entrypoint",
+    "Env",
+    "ExposedPorts",
+    "Healthcheck",
+    "Labels",
+    "OnBuild",
+    "Shell",
+    "StopSignal",
+    "User",
+    "Volumes",
+    "WorkingDir",
+];
+
+/// A running peer.
+enum Builder {
+    Docker(Dockerd),
+    Buildah(Buildah),
+}
+
+/// A directory of `testdata/builds`.
+struct Case {
+    name: String,
+    directory: PathBuf,
+}
+
+/// Compares every case with every one of `peers`.
+pub(crate) fn run(binaries: &Binaries, peers: &[Peer], filter: Option<String>) -> Result<()> {
+    let scratch = Scratch::new()?;
+    let rbuild = Rbuild::new(binaries, &scratch, "rbuild")?;
+    let base = base::busybox(scratch.path())?;
+    rbuild.load(&base)?;
+    let mut report = Report::new(filter);
+    for &peer in peers {
+        let builder = Builder::start(peer, &scratch)?;
+        builder.load(&base)?;
+        for case in cases()? {
+            let compare = || compare(&rbuild, &builder, peer, &case, scratch.path());
+            report.check(
+                &format!("{} is built as {} builds it", case.name, peer.name()),
+                compare,
+            );
+        }
+    }
+    report.finish("compare")
+}
+
+fn cases() -> Result<Vec<Case>> {
+    let parent = root().join("testdata/builds");
+    let mut cases = Vec::new();
+    for entry in
+        fs::read_dir(&parent).with_context(|| format!("cannot read `{}`", parent.display()))?
+    {
+        let directory = entry?.path();
+        if let Some(name) = directory.file_name().and_then(|name| name.to_str()) {
+            cases.push(Case {
+                name: name.to_owned(),
+                directory: directory.clone(),
+            });
+        }
+    }
+    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(cases)
+}
+
+impl Case {
+    /// The directory `context`, or a copy of it that `prepare` has added to: links, modes, empty directories.
+    fn context(&self, scratch: &Path) -> Result<PathBuf> {
+        let context = self.directory.join("context");
+        let prepare = self.directory.join("prepare");
+        if !prepare.is_file() {
+            return Ok(context);
+        }
+        let prepared = scratch.join("contexts").join(&self.name);
+        if !prepared.exists() {
+            fs::create_dir_all(&prepared)?;
+            if context.is_dir() {
+                Cmd::new("cp")
+                    .arg("-a")
+                    .arg(context.join("."))
+                    .arg(&prepared)
+                    .quiet()?;
+            }
+            Cmd::new("sh")
+                .arg("-eu")
+                .arg(&prepare)
+                .dir(&prepared)
+                .quiet()?;
+        }
+        Ok(prepared)
+    }
+
+    /// The arguments of a build with `dockerfile`, the context last.
+    fn arguments(&self, dockerfile: &Path, context: &Path) -> Vec<String> {
+        let mut arguments = vec!["-f".to_owned(), dockerfile.display().to_string()];
+        for argument in fs::read_to_string(self.directory.join("build-args"))
+            .unwrap_or_default()
+            .lines()
+        {
+            arguments.extend(["--build-arg".to_owned(), argument.to_owned()]);
+        }
+        arguments.push(context.display().to_string());
+        arguments
+    }
+
+    fn dockerfile(&self) -> PathBuf {
+        self.directory.join("Dockerfile")
+    }
+
+    /// The Dockerfile for a peer too old for ours: `Dockerfile.PEER` says the same in older words.
+    fn dockerfile_of(&self, peer: Peer) -> PathBuf {
+        let own = self.directory.join(format!("Dockerfile.{}", peer.name()));
+        if own.is_file() {
+            own
+        } else {
+            self.dockerfile()
+        }
+    }
+}
+
+fn compare(
+    rbuild: &Rbuild,
+    builder: &Builder,
+    peer: Peer,
+    case: &Case,
+    scratch: &Path,
+) -> Result<()> {
+    let reference = format!("localhost/compare/{}:1", case.name);
+    let context = case.context(scratch)?;
+    rbuild
+        .cmd()
+        .args(["build", "-t", &reference])
+        .args(case.arguments(&case.dockerfile(), &context))
+        .quiet()?;
+    let our_archive = scratch.join("ours.tar");
+    rbuild.save(ArchiveFormat::Docker, &reference, &our_archive)?;
+
+    let their_archive = scratch.join("theirs.tar");
+    builder.build(
+        &reference,
+        &case.arguments(&case.dockerfile_of(peer), &context),
+        &their_archive,
+    )?;
+
+    let found = differences(
+        &archive::read(&our_archive)?,
+        &archive::read(&their_archive)?,
+    )?;
+    for archive in [our_archive, their_archive] {
+        fs::remove_file(archive)?;
+    }
+    judge(&found, &expected(case, peer)?)
+}
+
+/// What differs between two images, one line each.
+fn differences(ours: &Image, theirs: &Image) -> Result<Vec<String>> {
+    let mut lines = tree::differences(&tree::flatten(ours)?, &tree::flatten(theirs)?);
+    for field in CONFIG_FIELDS {
+        let (our, their) = (
+            meaningful(&ours.config["config"][field]),
+            meaningful(&theirs.config["config"][field]),
+        );
+        if our != their {
+            lines.push(format!("config {field} {our} {their}"));
+        }
+    }
+    Ok(lines)
+}
+
+/// Null for every spelling of "nothing".
+fn meaningful(value: &Value) -> &Value {
+    let nothing = match value {
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    };
+    if nothing { &Value::Null } else { value }
+}
+
+/// The known differences; every one must have a reason above it.
+fn expected(case: &Case, peer: Peer) -> Result<Vec<String>> {
+    let path = case
+        .directory
+        .join(format!("expected-differences.{}", peer.name()));
+    let Ok(text) = fs::read_to_string(&path) else {
+        return Ok(Vec::new());
+    };
+    let mut reasoned = false;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        if line.is_empty() {
+            reasoned = false;
+        } else if line.starts_with('#') {
+            reasoned = true;
+        } else if reasoned {
+            lines.push(line.to_owned());
+        } else {
+            bail!("`{}`: no reason above `{line}`", path.display());
+        }
+    }
+    Ok(lines)
+}
+
+fn judge(found: &[String], expected: &[String]) -> Result<()> {
+    let (found, expected): (BTreeSet<_>, BTreeSet<_>) =
+        (found.iter().collect(), expected.iter().collect());
+    let new: Vec<_> = found
+        .difference(&expected)
+        .map(|line| format!("+ {line}"))
+        .collect();
+    let stale: Vec<_> = expected
+        .difference(&found)
+        .map(|line| format!("- {line}"))
+        .collect();
+    if !new.is_empty() || !stale.is_empty() {
+        bail!(
+            "differences (rbuild's value first; `-` is expected but not found):\n{}",
+            [new, stale].concat().join("\n")
+        );
+    }
+    Ok(())
+}
+
+impl Builder {
+    fn start(peer: Peer, scratch: &Scratch) -> Result<Self> {
+        match peer {
+            Peer::Docker => Dockerd::start(scratch).map(Self::Docker),
+            Peer::Buildah => {
+                require("buildah", "buildah")?;
+                Buildah::new(scratch, "buildah").map(Self::Buildah)
+            }
+        }
+    }
+
+    fn load(&self, archive: &Path) -> Result<()> {
+        match self {
+            Self::Docker(dockerd) => dockerd
+                .client_cmd()
+                .args(["load", "-q", "-i"])
+                .arg(archive)
+                .quiet(),
+            Self::Buildah(buildah) => buildah
+                .cmd()
+                .args([
+                    "pull",
+                    "-q",
+                    &format!("docker-archive:{}", archive.display()),
+                ])
+                .quiet(),
+        }
+    }
+
+    /// Builds, and writes the image as a docker archive.
+    fn build(&self, reference: &str, arguments: &[String], archive: &Path) -> Result<()> {
+        match self {
+            Self::Docker(dockerd) => {
+                let build = |cmd: Cmd| {
+                    cmd.args(["build", "-q", "--network", "host", "-t", reference])
+                        .args(arguments)
+                };
+                build(dockerd.client_cmd()).quiet()?;
+                dockerd
+                    .client_cmd()
+                    .args(["save", "-o"])
+                    .arg(archive)
+                    .arg(reference)
+                    .quiet()
+            }
+            Self::Buildah(buildah) => {
+                let build = [
+                    "bud",
+                    "-q",
+                    "--isolation",
+                    "chroot",
+                    "--format",
+                    "docker",
+                    "--layers",
+                    "--identity-label=false",
+                    "--network",
+                    "host",
+                    "-t",
+                    reference,
+                ];
+                buildah.cmd().args(build).args(arguments).quiet()?;
+                buildah
+                    .cmd()
+                    .args([
+                        "push",
+                        "-q",
+                        reference,
+                        &format!("docker-archive:{}:{reference}", archive.display()),
+                    ])
+                    .quiet()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{judge, meaningful};
+    use serde_json::json;
+
+    #[test]
+    fn differences_must_be_met_exactly() {
+        let lines = |text: &[&str]| {
+            text.iter()
+                .map(|line| (*line).to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert!(judge(&lines(&["a", "b"]), &lines(&["b", "a"])).is_ok());
+        assert!(
+            judge(&lines(&["a"]), &[])
+                .unwrap_err()
+                .to_string()
+                .contains("+ a")
+        );
+        assert!(
+            judge(&[], &lines(&["a"]))
+                .unwrap_err()
+                .to_string()
+                .contains("- a")
+        );
+    }
+
+    #[test]
+    fn every_spelling_of_nothing_is_one() {
+        for nothing in [json!(null), json!(""), json!([]), json!({})] {
+            assert_eq!(meaningful(&nothing), &json!(null));
+        }
+        assert_eq!(meaningful(&json!([""])), &json!([""]));
+    }
+}
