@@ -7,7 +7,12 @@ fn one(source: &str) -> Instruction {
     let source = format!("FROM a\n{source}");
     let parsed = parse(&source);
     assert_eq!(parsed.diagnostics, [], "{source}");
-    parsed.instructions.into_iter().nth(1).expect("there is a second instruction").value
+    parsed
+        .instructions
+        .into_iter()
+        .nth(1)
+        .expect("there is a second instruction")
+        .value
 }
 
 #[track_caller]
@@ -44,12 +49,21 @@ fn scripts_hold_their_heredocs() {
     for (source, want) in [
         ("RUN <<EOF\na\nb\nEOF\n", Script::Shell("a\nb\n".to_owned())),
         ("RUN <<-EOF\n\ta\n\tEOF\n", Script::Shell("a\n".to_owned())),
-        ("RUN cat <<A <<B\na\nA\nb\nB\n", Script::Shell("cat <<A <<B\na\nA\nb\nB".to_owned())),
+        (
+            "RUN cat <<A <<B\na\nA\nb\nB\n",
+            Script::Shell("cat <<A <<B\na\nA\nb\nB".to_owned()),
+        ),
         (
             "RUN <<EOF\n#!/bin/x\na\nEOF\n",
-            Script::File { name: "EOF".to_owned(), content: "#!/bin/x\na\n".to_owned() },
+            Script::File {
+                name: "EOF".to_owned(),
+                content: "#!/bin/x\na\n".to_owned(),
+            },
         ),
-        ("RUN [\"a\", \"<<b\"]", Script::Exec(vec!["a".to_owned(), "<<b".to_owned()])),
+        (
+            "RUN [\"a\", \"<<b\"]",
+            Script::Exec(vec!["a".to_owned(), "<<b".to_owned()]),
+        ),
     ] {
         match one(source) {
             Instruction::Run(run) => assert_eq!(run.script(), want, "{source:?}"),
