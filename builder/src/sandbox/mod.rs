@@ -6,17 +6,27 @@
 //! described in `docs/sandbox.md`.
 
 mod cancel;
+mod command;
 mod error;
 mod handler;
+mod helper;
 mod identity;
+mod init;
+mod overlay;
+mod root;
+mod seccomp;
 mod session;
 mod spec;
+mod sys;
+mod target;
+mod wire;
 
 pub use cancel::CancelToken;
 pub use error::SandboxError;
 pub use handler::{Context, Handler, HandlerError};
+pub use helper::helper_main;
 pub use identity::{Identity, IdentityKind, UserNamespace, detect};
-pub use session::{HELPER_VERB, Sandbox, SandboxConfig, StepIo, Stream, helper_main};
+pub use session::{HELPER_VERB, Sandbox, SandboxConfig, StepIo, Stream};
 pub use spec::{
     Access, BindMount, DEFAULT_SHM_SIZE, Network, Outcome, OverlayMode, Report, Request,
     ResolvedUser, ResourceLimit, SandboxMount, Stdio, StepSpec,

@@ -1,0 +1,6 @@
+//! Parts of the sandbox tests.
+
+pub(crate) mod cases;
+pub(crate) mod handler;
+pub(crate) mod harness;
+pub(crate) mod world;
