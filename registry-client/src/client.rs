@@ -1,11 +1,28 @@
 //! The client: one per process.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rbuild_image::{Reference, Tag};
+use http::header::LINK;
+use http::{HeaderMap, Method, StatusCode};
+use rbuild_image::reference::DEFAULT_REGISTRY;
+use rbuild_image::{Reference, RepositoryName, Tag};
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{Credentials, HostRules, Result, RetryPolicy};
+use crate::auth::{Auth, Party, Scopes};
+use crate::hosts::Mirror;
+use crate::transport::{Answer, Call, Transport, authority, lock, shown};
+use crate::{
+    ClientError, Credentials, HostRules, Observer, Result, RetryPolicy, Silent, TransferEvent,
+};
+
+/// Where the API of the default registry is.
+pub(crate) const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
+const MAX_TAGS_BYTES: u64 = 16 << 20;
+const MAX_TAG_PAGES: usize = 10_000;
 
 /// What a client is made of. [`Self::new`] fills in what seldom changes.
 #[derive(Debug, Clone)]
@@ -42,26 +59,376 @@ impl ClientConfig {
 }
 
 /// Speaks to registries. Clones share connections, tokens and limits.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     config: Arc<ClientConfig>,
+    transport: Transport,
+    auth: Auth,
+    transfers: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+/// A repository at the place where it is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint {
+    /// The registry's name, for credentials and messages.
+    pub(crate) registry: String,
+    /// The host of its API.
+    pub(crate) host: String,
+    /// The repository there.
+    pub(crate) repository: String,
+    /// The registry that a mirror stands for.
+    mirrored: Option<String>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("config", &self.inner.config)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Client {
     /// A client. Nothing is opened or read yet.
     pub fn new(config: ClientConfig) -> Self {
+        let config = Arc::new(config);
         Self {
-            config: Arc::new(config),
+            inner: Arc::new(Inner {
+                transport: Transport::new(Arc::clone(&config)),
+                auth: Auth::new(Arc::clone(&config)),
+                transfers: Mutex::default(),
+                config,
+            }),
         }
     }
 
     /// Asks whether a registry is there and lets us in, with the stored credentials where it wants some.
     pub async fn ping(&self, registry: &str) -> Result<()> {
-        unimplemented!("{registry}{:?}", self.config)
+        let what = format!("registry `{registry}`");
+        let endpoint = Endpoint {
+            registry: registry.to_owned(),
+            host: api_host(registry).to_owned(),
+            repository: String::new(),
+            mirrored: None,
+        };
+        let answer = self
+            .ask(
+                &endpoint,
+                &Method::GET,
+                "/v2/",
+                &HeaderMap::new(),
+                &Scopes::new(),
+                &what,
+            )
+            .await?;
+        check_is_registry(&answer)?;
+        answer.discard().await;
+        Ok(())
     }
 
     /// The tags of the repository of `reference`, in the registry's order.
     pub async fn tags(&self, reference: &Reference) -> Result<Vec<Tag>> {
-        unimplemented!("{reference}")
+        #[derive(Deserialize)]
+        struct Body {
+            tags: Option<Vec<String>>,
+        }
+        let endpoint = self.upstream(reference);
+        let scopes = endpoint.scopes("pull");
+        let what = format!("the tag list of `{}`", reference.repository);
+        let mut path = endpoint.path("tags/list?n=1000");
+        let mut tags = Vec::new();
+        for _ in 0..MAX_TAG_PAGES {
+            let ask = || async {
+                let answer = self
+                    .ask(
+                        &endpoint,
+                        &Method::GET,
+                        &path,
+                        &HeaderMap::new(),
+                        &scopes,
+                        &what,
+                    )
+                    .await?;
+                let url = answer.url().clone();
+                let next = next_page(&answer);
+                let bytes = answer.bytes(&what, MAX_TAGS_BYTES).await?;
+                let body: Body =
+                    serde_json::from_slice(&bytes).map_err(|error| ClientError::Rubbish {
+                        url: shown(&url),
+                        reason: format!("it is no tag list ({error})"),
+                    })?;
+                Ok((body, next))
+            };
+            let (body, next) = self.retrying(&what, &Silent, ask).await?;
+            for tag in body.tags.unwrap_or_default() {
+                tags.extend(tag.parse::<Tag>().ok());
+            }
+            match next {
+                Some(next) if next != path => path = next,
+                _ => break,
+            }
+        }
+        Ok(tags)
     }
+
+    pub(crate) fn config(&self) -> &ClientConfig {
+        &self.inner.config
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.inner.transport
+    }
+
+    /// The registry itself.
+    pub(crate) fn upstream(&self, reference: &Reference) -> Endpoint {
+        Endpoint {
+            registry: reference.registry.to_string(),
+            host: api_host(&reference.registry).to_owned(),
+            repository: reference.repository.as_str().to_owned(),
+            mirrored: None,
+        }
+    }
+
+    /// Where to pull from, in order: the mirrors, then the registry itself.
+    pub(crate) fn endpoints(&self, reference: &Reference) -> Vec<Endpoint> {
+        let registry = &*reference.registry;
+        let rule = self.config().hosts.rule(registry);
+        let mirrors = rule.mirrors.iter().filter_map(|text| Mirror::parse(text));
+        let repository = reference.repository.as_str();
+        mirrors
+            .map(|mirror| Endpoint {
+                registry: mirror.host.clone(),
+                host: api_host(&mirror.host).to_owned(),
+                // A mirror without a prefix gets told whose image is meant, one with a prefix knows.
+                mirrored: mirror.prefix.is_none().then(|| registry.to_owned()),
+                repository: match mirror.prefix {
+                    Some(prefix) => format!("{prefix}/{repository}"),
+                    None => repository.to_owned(),
+                },
+            })
+            .chain([self.upstream(reference)])
+            .collect()
+    }
+
+    /// Waits until one more transfer of blobs may run with this registry.
+    pub(crate) async fn transfer_permit(&self, host: &str) -> Option<OwnedSemaphorePermit> {
+        let semaphore = Arc::clone(
+            lock(&self.inner.transfers)
+                .entry(host.to_owned())
+                .or_insert_with(|| Arc::new(Semaphore::new(self.config().parallel.max(1)))),
+        );
+        // It fails only for a closed semaphore, and ours are never closed.
+        semaphore.acquire_owned().await.ok()
+    }
+
+    /// Asks the registry, logging in where it wants that; any answer but a success is an error.
+    pub(crate) async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        scopes: &Scopes,
+        what: &str,
+    ) -> Result<Answer> {
+        let (answer, with_credentials) = self
+            .ask_any(endpoint, method, path, headers, scopes, what)
+            .await?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        Err(answer
+            .refuse(method, what, &endpoint.registry, with_credentials)
+            .await)
+    }
+
+    /// Asks the registry, logging in where it wants that, and returns whatever it answers;
+    /// the flag tells whether credentials were shown.
+    pub(crate) async fn ask_any(
+        &self,
+        endpoint: &Endpoint,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        scopes: &Scopes,
+        what: &str,
+    ) -> Result<(Answer, bool)> {
+        let transport = &self.inner.transport;
+        let party = endpoint.party();
+        let mut shown = self.inner.auth.show(transport, &party, scopes).await?;
+        loop {
+            let mut headers = headers.clone();
+            if let Some(shown) = &shown {
+                shown.add_to(&mut headers);
+            }
+            let answer = transport
+                .call(&endpoint.host, path, method, &headers, what)
+                .await?;
+            let with_credentials = shown.as_ref().is_some_and(|shown| shown.with_credentials);
+            if answer.status() != StatusCode::UNAUTHORIZED {
+                return Ok((answer, with_credentials));
+            }
+            let better = self
+                .inner
+                .auth
+                .respond(transport, &party, scopes, &answer, shown.as_ref())
+                .await?;
+            match better {
+                Some(better) => {
+                    answer.discard().await;
+                    shown = Some(better);
+                }
+                None => return Ok((answer, with_credentials)),
+            }
+        }
+    }
+
+    /// Sends one request with a body to a URL that the registry gave; a 401 comes back as it is.
+    pub(crate) async fn send_body(
+        &self,
+        endpoint: &Endpoint,
+        url: reqwest::Url,
+        scopes: &Scopes,
+        mut call: Call<'_>,
+    ) -> Result<Answer> {
+        // Uploads may go to another host, which has no business with our tokens.
+        if authority(&url) == endpoint.host {
+            let transport = &self.inner.transport;
+            let party = endpoint.party();
+            if let Some(shown) = self.inner.auth.show(transport, &party, scopes).await? {
+                shown.add_to(&mut call.headers);
+            }
+        }
+        self.inner.transport.send(url, call).await
+    }
+
+    /// Gets new tokens after [`Self::send_body`] came back with 401; false if there is nothing new to show.
+    pub(crate) async fn renew(
+        &self,
+        endpoint: &Endpoint,
+        scopes: &Scopes,
+        answer: &Answer,
+    ) -> Result<bool> {
+        let transport = &self.inner.transport;
+        let auth = &self.inner.auth;
+        auth.renew(transport, &endpoint.party(), scopes, answer)
+            .await
+    }
+
+    /// Tries until it succeeds, fails for good, or the policy gives up.
+    pub(crate) async fn retrying<T, F: Future<Output = Result<T>>>(
+        &self,
+        what: &str,
+        observer: &dyn Observer,
+        attempt: impl Fn() -> F,
+    ) -> Result<T> {
+        let mut failed = 0;
+        loop {
+            match attempt().await {
+                Ok(value) => return Ok(value),
+                Err(error) => {
+                    failed += 1;
+                    self.pause(failed, what, error, observer).await?;
+                }
+            }
+        }
+    }
+
+    /// Waits before the next try, or hands the error back when there is to be none.
+    pub(crate) async fn pause(
+        &self,
+        failed: u32,
+        what: &str,
+        error: ClientError,
+        observer: &dyn Observer,
+    ) -> Result<()> {
+        let Some(delay) = self.config().retry.delay(failed, &error) else {
+            return Err(error);
+        };
+        observer.on_event(&TransferEvent::Retrying {
+            what,
+            error: &error,
+            delay,
+        });
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+}
+
+impl Endpoint {
+    pub(crate) fn party(&self) -> Party<'_> {
+        Party {
+            registry: &self.registry,
+            host: &self.host,
+        }
+    }
+
+    /// `/v2/<repository>/<rest>`.
+    pub(crate) fn path(&self, rest: &str) -> String {
+        let mut path = format!("/v2/{}/{rest}", self.repository);
+        if let Some(registry) = &self.mirrored {
+            path.push(if rest.contains('?') { '&' } else { '?' });
+            path.push_str("ns=");
+            path.push_str(registry);
+        }
+        path
+    }
+
+    /// The right to do `actions` (`pull` or `pull,push`) here.
+    pub(crate) fn scopes(&self, actions: &str) -> Scopes {
+        Scopes::from([format!("repository:{}:{actions}", self.repository)])
+    }
+
+    /// The right to push here, and to read from another repository of the same registry.
+    pub(crate) fn mount_scopes(&self, from: &RepositoryName) -> Scopes {
+        let mut scopes = self.scopes("pull,push");
+        scopes.insert(format!("repository:{from}:pull"));
+        scopes
+    }
+
+    /// Whether it is a mirror, after which others are tried.
+    pub(crate) fn is_of(&self, reference: &Reference) -> bool {
+        *self.registry == *reference.registry && self.mirrored.is_none()
+    }
+}
+
+fn api_host(registry: &str) -> &str {
+    if registry == DEFAULT_REGISTRY {
+        DOCKER_HUB_HOST
+    } else {
+        registry
+    }
+}
+
+/// Every registry answers `/v2/` with JSON, or with this header, or with nothing; a web page is none.
+pub(crate) fn check_is_registry(answer: &Answer) -> Result<()> {
+    let is_page = answer
+        .content_type()
+        .is_some_and(|text| text == "text/html");
+    if is_page && answer.header("docker-distribution-api-version").is_none() {
+        return Err(ClientError::Rubbish {
+            url: shown(answer.url()),
+            reason: "it is a web page".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// The path of the next page from `Link: <…>; rel="next"`.
+fn next_page(answer: &Answer) -> Option<String> {
+    let link = answer.header(LINK)?;
+    let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
+    if !rest.contains("next") {
+        return None;
+    }
+    let next = answer.url().join(target).ok()?;
+    // A page of another host would get our token.
+    (next.host_str() == answer.url().host_str()).then(|| {
+        let query = next.query().map(|query| format!("?{query}"));
+        format!("{}{}", next.path(), query.unwrap_or_default())
+    })
 }

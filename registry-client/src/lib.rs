@@ -15,6 +15,7 @@ mod challenge;
 mod client;
 mod credential;
 pub mod docker_config;
+mod document;
 mod error;
 pub mod hosts;
 mod manifest;

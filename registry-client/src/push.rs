@@ -1,13 +1,16 @@
 //! Pushing images: blobs in parallel, the manifest last.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, Cursor, Read, Seek};
 use std::sync::Arc;
 
+use futures_util::{StreamExt, TryStreamExt};
 use rbuild_image::{Descriptor, MediaType, Reference, RepositoryName};
 use rbuild_store::BlobStore;
 
-use crate::{Client, Observer, Result};
+use crate::upload::Pusher;
+use crate::{Client, Observer, Result, blob};
 
 /// The content of a blob, read from any place in it (a broken upload goes on where it was).
 pub trait BlobContent: Read + Seek + Send {}
@@ -64,6 +67,14 @@ impl BlobSource {
         self
     }
 
+    pub(crate) fn mount_candidates(&self) -> &[RepositoryName] {
+        &self.mount_from
+    }
+
+    pub(crate) fn open(&self) -> io::Result<Box<dyn BlobContent>> {
+        (self.open)()
+    }
+
     /// Digest, size and media type.
     pub const fn descriptor(&self) -> &Descriptor {
         &self.descriptor
@@ -107,18 +118,26 @@ impl Client {
         blobs: Vec<BlobSource>,
         observer: &dyn Observer,
     ) -> Result<()> {
-        unimplemented!("{reference}{blobs:?}{}", size_of_val(observer))
-    }
-
-    /// Pushes a manifest or index, under the name's tag, or else under its digest.
-    ///
-    /// Everything that it refers to must be in the repository.
-    pub async fn push_manifest(
-        &self,
-        reference: &Reference,
-        manifest: &[u8],
-        media_type: &MediaType,
-    ) -> Result<Pushed> {
-        unimplemented!("{reference}{manifest:?}{media_type}")
+        let endpoint = &self.upstream(reference);
+        // The same layer may stand at several places.
+        let mut seen = HashSet::new();
+        let blobs = blobs.iter();
+        let blobs = blobs.filter(|source| seen.insert(source.descriptor.digest));
+        let pushes = blobs.map(|source| async move {
+            let what = blob::describe(source.descriptor());
+            let _permit = self.transfer_permit(&endpoint.host).await;
+            let pusher = Pusher {
+                client: self,
+                endpoint,
+                source,
+                what: &what,
+                observer,
+            };
+            pusher.run().await
+        });
+        futures_util::stream::iter(pushes)
+            .buffer_unordered(self.config().parallel.max(1))
+            .try_collect()
+            .await
     }
 }
