@@ -81,7 +81,7 @@ pub struct ContainerConfig {
     /// How the image tells that it is well (Docker's).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<Healthcheck>,
-    /// Docker's: the command is already escaped (Windows); set by BuildKit once CMD is set.
+    /// Docker's: the command is already escaped (Windows); set by `BuildKit` once CMD is set.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub args_escaped: bool,
     /// Paths of volumes.

@@ -86,14 +86,12 @@ impl MediaType {
         if !is_layer {
             return None;
         }
-        if text.ends_with("+gzip") || text.ends_with(".gzip") {
-            Some(Compression::Gzip)
-        } else if text.ends_with("+zstd") || text.ends_with(".zstd") {
-            Some(Compression::Zstd)
-        } else if text.ends_with(".tar") {
-            Some(Compression::None)
-        } else {
-            None
+        // Behind `+` in OCI's types, behind the last dot in Docker's.
+        match text.rsplit(['+', '.']).next() {
+            Some("gzip") => Some(Compression::Gzip),
+            Some("zstd") => Some(Compression::Zstd),
+            Some("tar") => Some(Compression::None),
+            _ => None,
         }
     }
 }

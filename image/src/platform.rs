@@ -73,9 +73,8 @@ fn normalise(architecture: &str, variant: Option<&str>) -> (String, Option<Strin
         ("aarch64" | "arm64", None | Some("8" | "v8")) => ("arm64".to_owned(), None),
         ("aarch64" | "arm64", _) => ("arm64".to_owned(), variant),
         ("i386" | "i686" | "x86", _) => ("386".to_owned(), None),
-        ("armhf", _) => ("arm".to_owned(), Some("v7".to_owned())),
         ("armel", _) => ("arm".to_owned(), Some("v6".to_owned())),
-        ("arm", None | Some("7")) => ("arm".to_owned(), Some("v7".to_owned())),
+        ("armhf", _) | ("arm", None | Some("7")) => ("arm".to_owned(), Some("v7".to_owned())),
         ("arm", Some("5" | "6" | "8")) => {
             ("arm".to_owned(), variant.map(|digit| format!("v{digit}")))
         }

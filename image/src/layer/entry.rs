@@ -156,15 +156,6 @@ impl Entry {
     }
 }
 
-/// Orders two entries of one layer: by path, and a directory before the mark that makes it opaque.
-pub(crate) fn compare_entries<A, B>(
-    (path, kind): (&[u8], &Kind<A>),
-    (other_path, other_kind): (&[u8], &Kind<B>),
-) -> Ordering {
-    compare_paths(path, other_path)
-        .then_with(|| matches!(kind, Kind::Opaque).cmp(&matches!(other_kind, Kind::Opaque)))
-}
-
 /// Orders paths by component: a directory, then all below it, then what follows it.
 ///
 /// ```

@@ -1,6 +1,5 @@
 //! Hashing a long stream beside the work that makes it.
 
-use std::mem;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
@@ -49,22 +48,16 @@ impl ChunkHasher {
         }
     }
 
-    /// Takes a chunk and returns one of [`CHUNK`] bytes to fill, whose content means nothing.
-    pub(super) fn swap(&mut self, mut chunk: Vec<u8>, filled: usize) -> Vec<u8> {
+    /// Takes a full chunk and returns one of [`CHUNK`] bytes to fill, whose content means nothing.
+    pub(super) fn swap(&mut self, chunk: Vec<u8>) -> Vec<u8> {
         if matches!(self.state, State::Fresh) {
             self.state =
                 Beside::start().map_or_else(|| State::Inline(Hasher::sha256()), State::Beside);
         }
         match &mut self.state {
-            State::Beside(beside) if filled == chunk.len() => beside.swap(chunk),
-            State::Beside(beside) => {
-                // Only whole chunks go round, so that every chunk can be filled to its end.
-                let mut part = mem::take(&mut chunk);
-                part.truncate(filled);
-                beside.swap_part(part)
-            }
+            State::Beside(beside) => beside.swap(chunk),
             State::Inline(hasher) => {
-                hasher.update(&chunk[..filled]);
+                hasher.update(&chunk);
                 chunk
             }
             State::Fresh => chunk,
@@ -118,11 +111,6 @@ impl Beside {
             return vec![0; CHUNK];
         }
         self.empty.recv().unwrap_or_else(|_| vec![0; CHUNK])
-    }
-
-    fn swap_part(&mut self, part: Vec<u8>) -> Vec<u8> {
-        self.send(part);
-        vec![0; CHUNK]
     }
 
     fn send(&self, chunk: Vec<u8>) {

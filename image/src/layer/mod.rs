@@ -9,6 +9,8 @@ pub mod content;
 pub mod entry;
 mod hash;
 pub mod reader;
+#[cfg(test)]
+mod tests;
 pub mod toc;
 pub mod tree;
 pub mod writer;

@@ -1,5 +1,8 @@
 //! A stack of layers as the one file system that it makes.
 
+mod merge;
+mod resolve;
+
 use std::sync::Arc;
 
 use super::content::ContentId;
@@ -68,27 +71,66 @@ impl Rootfs {
 
     /// What is at `path` (in the form of [`Entry::path`]), links not followed. The root is always there.
     pub fn lookup(&self, path: &[u8]) -> Option<Node> {
-        let _ = path;
-        None
+        merge::at(self, path, self.layers.len()).node
     }
 
-    /// Follows `path` from the root, through links, never out of it; a link at its end if `follow_last`.
+    /// Follows `path` from the root, through links, never out of it; a link at its end too if `follow_last`
+    /// or if a slash stands behind it.
     ///
-    /// `..` behind what does not exist takes that component away again.
+    /// `..` behind what does not exist takes that component away again, as in `BuildKit`.
     pub fn resolve(&self, path: &[u8], follow_last: bool) -> Result<Resolved, ResolveError> {
-        let _ = (path, follow_last);
-        Err(ResolveError::Path(String::new()))
+        resolve::resolve(self, path, follow_last)
     }
 
     /// What is directly in the directory at `path`, sorted by name; nothing when it is no directory.
     pub fn children(&self, path: &[u8]) -> Vec<Node> {
-        let _ = path;
-        Vec::new()
+        let place = merge::at(self, path, self.layers.len());
+        let mut children = merge::Children::new(path, place.parts);
+        let mut nodes = Vec::new();
+        while let Some(child) = children.next(self) {
+            nodes.extend(child.node);
+        }
+        nodes
     }
 
     /// What is at `path` and all below it, in canonical order; links are not followed.
-    pub fn walk(&self, path: &[u8]) -> impl Iterator<Item = Node> + '_ {
-        let _ = path;
-        std::iter::empty()
+    pub fn walk(&self, path: &[u8]) -> Walk<'_> {
+        let place = merge::at(self, path, self.layers.len());
+        let levels = vec![merge::Children::new(path, place.parts)];
+        Walk {
+            rootfs: self,
+            first: place.node,
+            levels,
+        }
+    }
+}
+
+/// The entries of a subtree, in canonical order.
+#[derive(Debug)]
+pub struct Walk<'a> {
+    rootfs: &'a Rootfs,
+    first: Option<Node>,
+    levels: Vec<merge::Children>,
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Node;
+
+    fn next(&mut self) -> Option<Node> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        loop {
+            let Some(child) = self.levels.last_mut()?.next(self.rootfs) else {
+                self.levels.pop();
+                continue;
+            };
+            let Some(node) = child.node else { continue };
+            if !child.parts.is_empty() {
+                let inner = merge::Children::new(&node.entry.path, child.parts);
+                self.levels.push(inner);
+            }
+            return Some(node);
+        }
     }
 }

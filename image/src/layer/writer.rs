@@ -120,15 +120,18 @@ impl<W: Write> LayerWriter<W> {
     ///
     /// A hard link leads to an earlier entry, and takes mode, owner, time and attributes from it.
     pub fn entry(&mut self, entry: &Entry) -> io::Result<()> {
-        match &entry.kind {
-            Kind::File { size: 0 } => self.file(entry, &mut io::empty(), None).map(|_digest| ()),
+        self.whole(|writer| match &entry.kind {
+            Kind::File { size: 0 } => {
+                let content = &mut io::empty();
+                writer.whole_file(entry, content, None).map(|_digest| ())
+            }
             Kind::File { .. } => Err(WriteError::NoContent(lossy(&entry.path)).into()),
             Kind::Hardlink(target) => {
-                let link = self.link(entry, target)?;
-                self.whole(|writer| writer.plain(&link))
+                let link = writer.link(entry, target)?;
+                writer.plain(&link)
             }
-            _ => self.whole(|writer| writer.plain(entry)),
-        }
+            _ => writer.plain(entry),
+        })
     }
 
     /// Writes a file with its content, which must be as long as the entry says. Returns its SHA-256.
@@ -140,27 +143,7 @@ impl<W: Write> LayerWriter<W> {
         content: &mut dyn Read,
         known_digest: Option<Digest>,
     ) -> io::Result<Digest> {
-        let Kind::File { size } = entry.kind else {
-            return Err(WriteError::NotFile(lossy(&entry.path)).into());
-        };
-        if known_digest.is_some_and(|digest| !matches!(digest, Digest::Sha256(_))) {
-            return Err(WriteError::Algorithm.into());
-        }
-        self.whole(|writer| {
-            writer.check(entry)?;
-            writer.header(entry)?;
-            let offset = writer.written + writer.filled as u64;
-            let digest = writer.content(entry, size, content, known_digest)?;
-            writer.pad(size)?;
-            let content = FileContent {
-                digest,
-                size,
-                offset,
-            };
-            writer.take(entry, Some(&content))?;
-            writer.file_bytes += size;
-            Ok(digest)
-        })
+        self.whole(|writer| writer.whole_file(entry, content, known_digest))
     }
 
     /// Ends the tar; returns where it went, and what it is.
@@ -191,6 +174,33 @@ impl<W: Write> LayerWriter<W> {
         let result = step(self);
         self.broken = result.is_err();
         result
+    }
+
+    fn whole_file(
+        &mut self,
+        entry: &Entry,
+        content: &mut dyn Read,
+        known_digest: Option<Digest>,
+    ) -> io::Result<Digest> {
+        let Kind::File { size } = entry.kind else {
+            return Err(WriteError::NotFile(lossy(&entry.path)).into());
+        };
+        if known_digest.is_some_and(|digest| !matches!(digest, Digest::Sha256(_))) {
+            return Err(WriteError::Algorithm.into());
+        }
+        self.check(entry)?;
+        self.header(entry)?;
+        let offset = self.written + self.filled as u64;
+        let digest = self.content(entry, size, content, known_digest)?;
+        self.pad(size)?;
+        let content = FileContent {
+            digest,
+            size,
+            offset,
+        };
+        self.take(entry, Some(&content))?;
+        self.file_bytes += size;
+        Ok(digest)
     }
 
     fn plain(&mut self, entry: &Entry) -> io::Result<()> {
@@ -280,11 +290,8 @@ impl<W: Write> LayerWriter<W> {
     }
 
     fn pad(&mut self, size: u64) -> io::Result<()> {
-        let over = (size % BLOCK as u64) as usize;
-        if over == 0 {
-            return Ok(());
-        }
-        self.put(&ZEROS[..BLOCK - over])
+        let missing = size.next_multiple_of(BLOCK as u64) - size;
+        self.put(&ZEROS[..usize::try_from(missing).unwrap_or(0)])
     }
 
     fn put(&mut self, mut bytes: &[u8]) -> io::Result<()> {
@@ -308,7 +315,7 @@ impl<W: Write> LayerWriter<W> {
         self.written += CHUNK as u64;
         self.filled = 0;
         let chunk = std::mem::take(&mut self.chunk);
-        self.chunk = self.hasher.swap(chunk, CHUNK);
+        self.chunk = self.hasher.swap(chunk);
         Ok(())
     }
 }

@@ -73,7 +73,6 @@ fn lossy(path: &[u8]) -> String {
 /// Takes entries in canonical order and makes their table, with the content id.
 #[derive(Debug)]
 pub(crate) struct TocBuilder {
-    toc: Toc,
     records: Vec<u8>,
     heap: Vec<u8>,
     order: Order,
@@ -83,7 +82,6 @@ pub(crate) struct TocBuilder {
 impl TocBuilder {
     pub(crate) fn new() -> Self {
         Self {
-            toc: Toc::default(),
             records: Vec::new(),
             heap: Vec::new(),
             order: Order::default(),
@@ -138,16 +136,16 @@ impl TocBuilder {
     pub(crate) fn finish(self) -> Result<Toc, TocError> {
         let too_large = |_| TocError::TooLarge;
         let count = self.records.len() / format::RECORD;
-        let count = u32::try_from(count).map_err(too_large)?;
+        let stored_count = u32::try_from(count).map_err(too_large)?;
         let heap = u32::try_from(self.heap.len()).map_err(too_large)?;
         let content_id = self.content.finish();
         let mut bytes = Vec::with_capacity(format::HEADER + self.records.len() + self.heap.len());
         bytes.extend_from_slice(format::MAGIC);
-        bytes.extend_from_slice(&count.to_le_bytes());
+        bytes.extend_from_slice(&stored_count.to_le_bytes());
         bytes.extend_from_slice(&heap.to_le_bytes());
         bytes.extend_from_slice(content_id.digest().as_bytes());
         bytes.extend_from_slice(&self.records);
         bytes.extend_from_slice(&self.heap);
-        Ok(Toc { bytes, ..self.toc })
+        Ok(Toc { bytes, count })
     }
 }

@@ -134,6 +134,10 @@ fn pax_time(time: Time) -> String {
 
 fn put_devices(main: &mut Header, entry: &Entry) -> Result<(), WriteError> {
     let (major, minor) = match entry.kind {
+        // It would be read as a whiteout.
+        Kind::CharDevice { major: 0, minor: 0 } => {
+            return Err(unrepresentable(entry, "the device number"));
+        }
         Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => (major, minor),
         _ => (0, 0),
     };
