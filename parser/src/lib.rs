@@ -18,6 +18,7 @@ pub mod lint;
 mod parse;
 pub mod pattern;
 mod render;
+mod source;
 mod span;
 mod suggest;
 pub mod syntax;
@@ -31,9 +32,10 @@ pub use instruction::{
     Script, Security, Sharing, Sources,
 };
 pub use instruction::{BindMount, CacheMount, SecretMount, SshMount, TmpfsMount};
-pub use json::{ask, to_json};
+pub use json::{ask, diagnostics_to_json, refusal, to_json};
 pub use parse::{Parsed, parse, parse_trigger};
-pub use render::{LineColumn, line_column, render};
+pub use render::render;
+pub use source::{LineColumn, LineIndex, decode, line_column};
 pub use span::{Span, Spanned};
 pub use suggest::suggest;
 pub use word::{Expansion, Word};
