@@ -14,6 +14,7 @@ mod process;
 mod report;
 mod runs;
 mod setup;
+mod tidy;
 mod tree;
 mod workspace;
 
@@ -34,6 +35,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Check the rules of the house that no compiler checks.
+    Tidy,
     /// Install what a task needs, from Debian's packages.
     Setup {
         /// What the machine is to be made ready for.
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<()> {
     match task {
+        Task::Tidy => tidy::run(),
         Task::Setup { purpose } => setup::run(purpose),
         Task::Peers(against) => as_root(&against, |binaries| {
             peers::run(binaries, against.filter.clone())

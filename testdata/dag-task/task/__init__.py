@@ -1,0 +1,1 @@
+"""A task that sums the orders of a day."""
