@@ -1,0 +1,130 @@
+//! Blobs by digest.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderValue, Method, StatusCode, header};
+use rbuild_image::{Digest, RepositoryName};
+use serde_json::json;
+
+use super::error::ApiError;
+use super::range::{Wanted, wanted};
+use super::{App, Call, DIGEST, blocking, empty, has_version, header_text, json, send, set};
+use crate::metadata::Freed;
+use crate::service::Content;
+
+pub(super) async fn answer(
+    app: &App,
+    call: Call,
+    repository: RepositoryName,
+    digest: Digest,
+) -> Result<Response, ApiError> {
+    let registry = app.registry.clone();
+    match call.method {
+        Method::HEAD => {
+            let blob = blocking(move || registry.stat_blob(&repository, &digest)).await?;
+            let mut response = empty(StatusCode::OK);
+            describe(&mut response, digest);
+            set(&mut response, header::CONTENT_LENGTH, blob.size.to_string());
+            Ok(response)
+        }
+        Method::GET => get(app, &call, repository, digest).await,
+        Method::DELETE => {
+            let freed_bytes = blocking(move || registry.delete_blob(&repository, &digest)).await?;
+            Ok(freed(freed_bytes))
+        }
+        _ => Err(ApiError::method_not_allowed("GET, HEAD, DELETE")),
+    }
+}
+
+async fn get(
+    app: &App,
+    call: &Call,
+    repository: RepositoryName,
+    digest: Digest,
+) -> Result<Response, ApiError> {
+    let registry = app.registry.clone();
+    let open = blocking(move || registry.open_blob(&repository, &digest)).await?;
+    let size = open.blob.size;
+    if has_version(&call.headers, &etag(digest)) {
+        let mut response = empty(StatusCode::NOT_MODIFIED);
+        describe(&mut response, digest);
+        return Ok(response);
+    }
+    // A range of another version than the one that is here is answered with all of it.
+    let same =
+        header_text(&call.headers, &header::IF_RANGE).is_none_or(|version| version == etag(digest));
+    let asked = header_text(&call.headers, &header::RANGE).filter(|_| same);
+    let (status, range) = match wanted(asked, size) {
+        Wanted::All => (StatusCode::OK, 0..size),
+        Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+        Wanted::Unsatisfiable => {
+            return Err(ApiError::range_not_satisfiable(format!(
+                "the blob has {size} bytes, and none of them is in the range that was asked for"
+            ))
+            .header(header::CONTENT_RANGE, format!("bytes */{size}")));
+        }
+    };
+    let length = range.end - range.start;
+    let place = format!(
+        "bytes {}-{}/{size}",
+        range.start,
+        range.end.saturating_sub(1)
+    );
+    let body = match open.content {
+        Content::Bytes(bytes) => {
+            // Both ends are at most the length of what is in memory.
+            let cut = |end: u64| usize::try_from(end).unwrap_or(bytes.len()).min(bytes.len());
+            let (start, end) = (cut(range.start), cut(range.end));
+            Body::from(bytes::Bytes::from(bytes).slice(start..end))
+        }
+        Content::Reader(reader) => send::body(reader, range),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    describe(&mut response, digest);
+    set(&mut response, header::CONTENT_LENGTH, length.to_string());
+    if status == StatusCode::PARTIAL_CONTENT {
+        set(&mut response, header::CONTENT_RANGE, place);
+    }
+    Ok(response)
+}
+
+/// The headers that every answer about a blob has.
+fn describe(response: &mut Response, digest: Digest) {
+    set(response, DIGEST, digest.to_string());
+    set(response, header::ETAG, etag(digest));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("max-age=31536000, immutable"),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+}
+
+fn etag(digest: Digest) -> String {
+    format!("\"{digest}\"")
+}
+
+pub(super) fn location(repository: &RepositoryName, digest: Digest) -> String {
+    format!("/v2/{repository}/blobs/{digest}")
+}
+
+/// What a deletion sets free, and when.
+pub(super) fn freed(freed: Freed) -> Response {
+    let body = json!({
+        "freedBytes": freed.bytes,
+        "sharedBytes": freed.shared_bytes,
+        "freedAt": freed.at.to_string(),
+    });
+    let mut response = json(body.to_string());
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response
+}

@@ -1,0 +1,204 @@
+//! The distribution API over HTTP: reads requests, calls the registry on blocking threads, writes answers.
+//!
+//! One function takes every request: [`route::Endpoint::parse`] reads its path, and the method picks the handler.
+//! Handlers translate and decide nothing.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+
+use crate::service::Registry;
+use error::ApiError;
+use query::Query;
+use route::Endpoint;
+
+mod blobs;
+pub mod error;
+mod manifests;
+mod query;
+pub mod range;
+mod receive;
+mod referrers;
+pub mod route;
+mod send;
+mod tags;
+mod uploads;
+
+/// Longest address of a request, in bytes.
+const URI_BYTES: usize = 16 << 10;
+
+const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
+
+/// What handlers need.
+#[derive(Debug, Clone)]
+struct App {
+    registry: Registry,
+}
+
+/// What a handler gets of a request, besides its endpoint and its body.
+struct Call {
+    method: Method,
+    headers: HeaderMap,
+    query: Query,
+}
+
+/// The API of a registry, as a service.
+pub fn router(registry: Registry) -> Router {
+    Router::new()
+        .fallback(dispatch)
+        .with_state(Arc::new(App { registry }))
+}
+
+async fn dispatch(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    let is_head = request.method() == Method::HEAD;
+    let namespace = request
+        .uri()
+        .query()
+        .is_some_and(|query| query.contains("ns="));
+    let namespace = namespace
+        .then(|| Query::parse(request.uri().query()).ok())
+        .flatten()
+        .and_then(|query| HeaderValue::try_from(query.get("ns")?).ok());
+    let mut response = match answer(&app, request).await {
+        Ok(response) => response,
+        Err(error) => error.into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    if let Some(namespace) = namespace {
+        headers.insert(NAMESPACE, namespace);
+    }
+    if is_head && !response.status().is_success() {
+        // An error's text has no place in the answer to HEAD.
+        let (mut parts, _) = response.into_parts();
+        parts.headers.remove(header::CONTENT_TYPE);
+        parts.headers.remove(header::CONTENT_LENGTH);
+        return Response::from_parts(parts, Body::empty());
+    }
+    response
+}
+
+async fn answer(app: &App, request: Request<Body>) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let uri = &parts.uri;
+    if uri.path().len() + uri.query().map_or(0, str::len) > URI_BYTES {
+        return Err(ApiError::uri_too_long());
+    }
+    let endpoint = Endpoint::parse(uri.path()).map_err(|error| missing(&parts.method, error))?;
+    let query = Query::parse(uri.query())?;
+    let call = Call {
+        method: parts.method,
+        headers: parts.headers,
+        query,
+    };
+    match endpoint {
+        Endpoint::Root => read_only(&call, || Ok(json("{}".to_owned()))),
+        Endpoint::Health => read_only(&call, || Ok(text("ok\n"))),
+        Endpoint::Ready => ready(app, &call).await,
+        Endpoint::Catalog => tags::catalog(app, &call).await,
+        Endpoint::Tags(repository) => tags::list(app, &call, repository).await,
+        Endpoint::Referrers(repository, digest) => {
+            referrers::list(app, &call, repository, digest).await
+        }
+        Endpoint::Blob(repository, digest) => blobs::answer(app, call, repository, digest).await,
+        Endpoint::Uploads(repository) => uploads::start(app, call, body, repository).await,
+        Endpoint::Upload(repository, id) => uploads::answer(app, call, body, repository, id).await,
+        Endpoint::Manifest(repository, name) => {
+            manifests::answer(app, call, body, repository, name).await
+        }
+    }
+}
+
+/// Who asks for a tag that cannot exist learns that it does not exist.
+fn missing(method: &Method, error: ApiError) -> ApiError {
+    if error.code() == "MANIFEST_INVALID" && *method != Method::PUT {
+        crate::service::Error::ManifestUnknown("of that name".to_owned()).into()
+    } else {
+        error
+    }
+}
+
+fn read_only(
+    call: &Call,
+    response: impl FnOnce() -> Result<Response, ApiError>,
+) -> Result<Response, ApiError> {
+    match call.method {
+        Method::GET | Method::HEAD => response(),
+        _ => Err(ApiError::method_not_allowed("GET, HEAD")),
+    }
+}
+
+async fn ready(app: &App, call: &Call) -> Result<Response, ApiError> {
+    let registry = app.registry.clone();
+    let state = blocking(move || registry.check_ready()).await;
+    read_only(call, || match state {
+        Ok(()) => Ok(text("ready\n")),
+        Err(_) => Err(ApiError::not_ready(
+            "the registry cannot take pushes now; its log says why",
+        )),
+    })
+}
+
+/// Runs a call of the registry where it may block.
+async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> crate::service::Result<T> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(result) => Ok(result?),
+        Err(error) => {
+            tracing::error!(%error, "a request failed by a fault of the registry");
+            Err(ApiError::internal())
+        }
+    }
+}
+
+fn json(body: String) -> Response {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+fn text(body: &'static str) -> Response {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}
+
+fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// Sets a header whose value is made of characters that a header may have: digests, names, numbers.
+fn set(response: &mut Response, name: HeaderName, value: impl AsRef<str>) {
+    if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
+        response.headers_mut().append(name, value);
+    }
+}
+
+fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Whether the client has this version already (`If-None-Match`).
+fn has_version(headers: &HeaderMap, etag: &str) -> bool {
+    header_text(headers, &header::IF_NONE_MATCH).is_some_and(|list| {
+        list.split(',')
+            .map(|entry| entry.trim().trim_start_matches("W/"))
+            .any(|entry| entry == etag || entry == "*")
+    })
+}

@@ -1,0 +1,148 @@
+//! Taking a request's body: small ones whole, large ones streamed to a thread that hashes and writes.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use tokio::sync::mpsc;
+
+use super::blocking;
+use super::error::ApiError;
+use crate::service::{Error, SMALL_BLOB, UploadWriter};
+
+/// Bytes that are handed to the writing thread at once, so that the change of thread costs little.
+const BATCH: usize = 256 << 10;
+/// Batches that wait for the writing thread; more make the client wait.
+const WAITING: usize = 4;
+
+/// How a body ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// As it should.
+    Complete,
+    /// Before its end, or it stopped coming.
+    Broken(ApiError),
+}
+
+/// Reads a body that is kept in memory.
+pub(super) async fn whole(
+    mut body: Body,
+    limit: usize,
+    idle: Duration,
+) -> Result<Vec<u8>, ApiError> {
+    let mut content = Vec::new();
+    loop {
+        match next(&mut body, idle).await? {
+            None => return Ok(content),
+            Some(bytes) if content.len() + bytes.len() > limit => {
+                return Err(Error::TooLarge {
+                    limit: limit as u64,
+                }
+                .into());
+            }
+            Some(bytes) => content.extend_from_slice(&bytes),
+        }
+    }
+}
+
+/// Writes a body to an upload, at most `limit` bytes of it, and hands the upload back.
+///
+/// What came before a body broke off is in the upload.
+pub(super) async fn stream(
+    mut body: Body,
+    mut writer: UploadWriter,
+    limit: u64,
+    idle: Duration,
+) -> Result<(UploadWriter, End), ApiError> {
+    let mut left = limit;
+    let mut batch = Vec::new();
+    let mut held = 0;
+    // As long as everything fits into memory, no other thread is needed.
+    let room = SMALL_BLOB.saturating_sub(usize::try_from(writer.offset()).unwrap_or(usize::MAX));
+    let mut end = None;
+    while end.is_none() && held <= room {
+        end = read_one(&mut body, idle, &mut left, &mut batch, &mut held).await;
+    }
+    if held <= room
+        && let Some(end) = end
+    {
+        for bytes in batch {
+            writer.write(&bytes)?;
+        }
+        return Ok((writer, end));
+    }
+    let (sender, mut receiver) = mpsc::channel::<Vec<Bytes>>(WAITING);
+    let writing = blocking(move || {
+        while let Some(batch) = receiver.blocking_recv() {
+            for bytes in batch {
+                writer.write(&bytes)?;
+            }
+        }
+        Ok(writer)
+    });
+    let reading = async move {
+        loop {
+            let full = held >= BATCH;
+            if (full || end.is_some()) && !batch.is_empty() {
+                held = 0;
+                // If the writer has failed, its own error is the one to tell.
+                if sender.send(std::mem::take(&mut batch)).await.is_err() {
+                    return End::Complete;
+                }
+            }
+            match end {
+                Some(end) => return end,
+                None => end = read_one(&mut body, idle, &mut left, &mut batch, &mut held).await,
+            }
+        }
+    };
+    let (writer, end) = futures_util::future::join(writing, reading).await;
+    Ok((writer?, end))
+}
+
+/// Reads one frame into the batch; tells if the body is over.
+async fn read_one(
+    body: &mut Body,
+    idle: Duration,
+    left: &mut u64,
+    batch: &mut Vec<Bytes>,
+    held: &mut usize,
+) -> Option<End> {
+    match next(body, idle).await {
+        Ok(None) => Some(End::Complete),
+        Ok(Some(bytes)) if bytes.len() as u64 > *left => Some(End::Broken(ApiError::size_invalid(
+            "the body is longer than its headers say; nothing of what is too much was kept",
+        ))),
+        Ok(Some(bytes)) => {
+            *left -= bytes.len() as u64;
+            *held += bytes.len();
+            batch.push(bytes);
+            None
+        }
+        Err(error) => Some(End::Broken(error)),
+    }
+}
+
+/// The next bytes of a body; `None` at its end.
+async fn next(body: &mut Body, idle: Duration) -> Result<Option<Bytes>, ApiError> {
+    loop {
+        let frame = tokio::time::timeout(idle, body.frame())
+            .await
+            .map_err(|_| ApiError::timeout())?;
+        match frame {
+            None => return Ok(None),
+            Some(Ok(frame)) => {
+                // Trailers carry nothing that we want.
+                if let Ok(bytes) = frame.into_data() {
+                    return Ok(Some(bytes));
+                }
+            }
+            Some(Err(_)) => {
+                return Err(ApiError::upload_invalid(
+                    "the request's body broke off; ask for the state of the upload and go on from there",
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Collecting what nothing refers to, while clients push.
+//!
+//! There is no marking of everything and no pause. Whatever may turn something into garbage (a push that is not finished,
+//! a tag that moves, a deletion) leaves an entry in the queue of reviews, within its own transaction.
+//! A review decides in one transaction as well, so nothing can be referred to between question and removal.
+
+use std::time::Duration;
+
+use rbuild_store::{BlobInfo, BlobStore};
+
+use super::{Registry, Result};
+use crate::clock::Moment;
+
+/// Reviews of one transaction.
+const BATCH: usize = 100;
+/// Files that no record knows are left alone for this long: their record may be on its way.
+const STRAY_AGE: Duration = Duration::from_hours(24);
+
+/// What a collection did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Manifests that went.
+    pub manifests: u64,
+    /// Links of blobs to repositories that went.
+    pub links: u64,
+    /// Blobs that went.
+    pub blobs: u64,
+    /// Bytes that they had.
+    pub bytes: u64,
+    /// Uploads and their leftovers that went.
+    pub uploads: u64,
+}
+
+impl Registry {
+    /// Does every review that is due, and forgets uploads that nothing comes for.
+    pub fn collect(&self) -> Result<Collected> {
+        let mut collected = Collected::default();
+        loop {
+            let reviewed = self.metadata().review(self.now(), self.delays(), BATCH)?;
+            collected.manifests += reviewed.manifests;
+            collected.links += reviewed.links;
+            for orphan in &reviewed.orphans {
+                if self.remove_blob(orphan)? {
+                    collected.blobs += 1;
+                    collected.bytes += orphan.size;
+                }
+            }
+            if reviewed.reviews < BATCH as u64 {
+                break;
+            }
+        }
+        collected.uploads = self.expire_uploads()?;
+        Ok(collected)
+    }
+
+    /// Removes record and bytes of a blob that no repository holds. `false`: it is held again.
+    fn remove_blob(&self, blob: &BlobInfo) -> Result<bool> {
+        let _going = self.going(&blob.digest);
+        // The record first: a crash in between leaves a file that nothing names, and `sweep` finds it.
+        let forgotten = self.metadata().forget_blob(&blob.digest)?;
+        if forgotten {
+            self.blobs().delete(&blob.digest)?;
+        }
+        Ok(forgotten)
+    }
+
+    fn expire_uploads(&self) -> Result<u64> {
+        let cutoff = self.now().minus(self.limits().upload_time);
+        let mut expired = self.0.sessions.expire(cutoff) as u64;
+        for id in self.metadata().stale_uploads(cutoff, 1000)? {
+            // One that is being written has just been touched, in effect.
+            let Some(_exclusive) = self.0.sessions.exclusive(&id) else {
+                continue;
+            };
+            if let Some(record) = self.metadata().upload(&id)?
+                && record.touched_at < cutoff
+            {
+                self.drop_upload(&record)?;
+                expired += 1;
+            }
+        }
+        Ok(expired)
+    }
+
+    /// Removes files that crashes left behind: ingests that no upload has, blobs that no record names.
+    ///
+    /// This goes through all files, so it is for the start of a server and for a slow rhythm.
+    pub fn sweep(&self) -> Result<Collected> {
+        let now = self.now();
+        let mut collected = Collected::default();
+        let cutoff = now.minus(self.limits().upload_time.max(STRAY_AGE));
+        collected.uploads = self.blobs().sweep(cutoff.system())?.ingests;
+        let old = now.minus(STRAY_AGE);
+        let mut strays = Vec::new();
+        let mut failure = None;
+        self.blobs().walk(&mut |blob| {
+            match self.is_stray(&blob, old) {
+                Ok(true) => strays.push(blob),
+                Ok(false) => {}
+                Err(error) => {
+                    failure = Some(error);
+                    return std::ops::ControlFlow::Break(());
+                }
+            }
+            std::ops::ControlFlow::Continue(())
+        })?;
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        for blob in strays {
+            let _going = self.going(&blob.digest);
+            if self.is_stray(&blob, old)? {
+                self.blobs().delete(&blob.digest)?;
+                collected.blobs += 1;
+                collected.bytes += blob.size;
+            }
+        }
+        Ok(collected)
+    }
+
+    fn is_stray(&self, blob: &BlobInfo, old: Moment) -> Result<bool> {
+        let modified = match std::fs::metadata(self.blobs().path_of(&blob.digest)) {
+            Ok(metadata) => metadata.modified()?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(modified < old.system() && !self.metadata().knows_blob(&blob.digest)?)
+    }
+}

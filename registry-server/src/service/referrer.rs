@@ -1,0 +1,85 @@
+//! Referrers of a manifest, also those that only a fallback tag knows.
+
+use rbuild_image::{Descriptor, Digest, Index, MediaType, RepositoryName, Tag};
+
+use super::{Registry, Result};
+use crate::metadata::{ManifestName, Page, Referrer};
+
+/// Entries of one answer.
+const PAGE: usize = 500;
+
+/// Part of the list of referrers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Referrers {
+    /// Their descriptors, sorted by digest.
+    pub entries: Vec<Descriptor>,
+    /// Set if there are more: ask for those behind this digest.
+    pub next: Option<Digest>,
+}
+
+impl Registry {
+    /// Manifests whose subject is `subject`, behind `after`, of one artifact type if given.
+    ///
+    /// The first page also has what clients wrote into the tag `<algorithm>-<hex>`, the way of old before registries kept this list.
+    pub fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        after: Option<&Digest>,
+    ) -> Result<Referrers> {
+        let Page { entries, more } =
+            self.metadata()
+                .referrers(repository, subject, artifact_type, after, PAGE)?;
+        let next = entries
+            .last()
+            .filter(|_| more)
+            .map(|referrer| referrer.digest);
+        let mut entries: Vec<Descriptor> = entries.into_iter().map(descriptor).collect();
+        if after.is_none() {
+            for adopted in self.fallback_referrers(repository, subject)? {
+                let wanted =
+                    artifact_type.is_none_or(|want| adopted.artifact_type.as_deref() == Some(want));
+                if wanted && !entries.iter().any(|own| own.digest == adopted.digest) {
+                    entries.push(adopted);
+                }
+            }
+        }
+        Ok(Referrers { entries, next })
+    }
+
+    fn fallback_referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>> {
+        let mut name = format!("{}-{}", subject.algorithm().as_str(), subject.hex());
+        // The tag of a long digest is cut to what a tag may have (distribution-spec, "Referrers Tag Schema").
+        name.truncate(128);
+        let Ok(tag) = name.parse::<Tag>() else {
+            return Ok(Vec::new());
+        };
+        let record = self
+            .metadata()
+            .manifest(repository, &ManifestName::Tag(tag))?;
+        let Some(record) = record else {
+            return Ok(Vec::new());
+        };
+        if !MediaType::new(record.media_type.as_str()).is_index() {
+            return Ok(Vec::new());
+        }
+        let index: Result<Index, _> = serde_json::from_slice(&record.content);
+        Ok(index.map(|index| index.manifests).unwrap_or_default())
+    }
+}
+
+fn descriptor(referrer: Referrer) -> Descriptor {
+    let media_type = MediaType::new(referrer.media_type);
+    let mut descriptor = Descriptor::new(media_type, referrer.digest, referrer.size);
+    descriptor.artifact_type = referrer.artifact_type;
+    descriptor.annotations = referrer
+        .annotations
+        .and_then(|json| serde_json::from_str(&json).ok())
+        .unwrap_or_default();
+    descriptor
+}

@@ -1,0 +1,256 @@
+//! Uploads: a blob on its way in, in one request or many.
+
+use std::io::Write;
+
+use rbuild_image::{Algorithm, Digest, RepositoryName};
+use rbuild_store::{BlobInfo, BlobStore, Checkpoint, Expected, Ingest, IngestId};
+
+use super::{Error, Registry, Result, SMALL_BLOB};
+use crate::metadata::{Received, UploadId, UploadRecord};
+use crate::session::{Exclusive, Fresh};
+
+/// The exclusive right to add to one upload.
+///
+/// Dropped without [`Self::suspend`] or [`Self::commit`], the upload stands where it stood before.
+#[derive(Debug)]
+pub struct UploadWriter {
+    registry: Registry,
+    repository: RepositoryName,
+    algorithm: Algorithm,
+    /// `None` for an upload that begins and ends in one request and has no name.
+    session: Option<(UploadId, Exclusive)>,
+    sink: Sink,
+}
+
+/// Where the bytes of an upload go.
+#[derive(Debug)]
+enum Sink {
+    /// As long as they are few.
+    Memory(Vec<u8>),
+    Ingest(Box<dyn Ingest>),
+}
+
+impl Registry {
+    /// Starts an upload, and tells its name.
+    pub fn start_upload(
+        &self,
+        repository: &RepositoryName,
+        algorithm: Algorithm,
+    ) -> Result<UploadId> {
+        self.check_space()?;
+        let id = IngestId::random()?;
+        let fresh = Fresh {
+            repository: repository.clone(),
+            algorithm,
+            started_at: self.now(),
+        };
+        if self
+            .0
+            .sessions
+            .start(id.clone(), fresh, self.limits().empty_uploads)
+        {
+            Ok(id)
+        } else {
+            Err(Error::TooManyUploads)
+        }
+    }
+
+    /// How many bytes of the upload are here.
+    pub fn upload_offset(&self, repository: &RepositoryName, id: &UploadId) -> Result<u64> {
+        if let Some(fresh) = self.0.sessions.fresh(id)
+            && fresh.repository == *repository
+        {
+            return Ok(0);
+        }
+        let record = self.upload_record(repository, id)?;
+        Ok(record.received.offset())
+    }
+
+    /// Takes the right to add to an upload.
+    pub fn write_upload(&self, repository: &RepositoryName, id: &UploadId) -> Result<UploadWriter> {
+        let exclusive = self.0.sessions.exclusive(id).ok_or(Error::UploadBusy)?;
+        let fresh = self.0.sessions.fresh(id);
+        let (algorithm, sink) = match fresh {
+            Some(fresh) if fresh.repository == *repository => {
+                (fresh.algorithm, Sink::Memory(Vec::new()))
+            }
+            Some(_) => return Err(Error::UploadUnknown),
+            None => {
+                let record = self.upload_record(repository, id)?;
+                (record.algorithm, self.reopen(record)?)
+            }
+        };
+        Ok(UploadWriter {
+            registry: self.clone(),
+            repository: repository.clone(),
+            algorithm,
+            session: Some((id.clone(), exclusive)),
+            sink,
+        })
+    }
+
+    /// An upload that begins and ends in one request.
+    pub fn write_blob(
+        &self,
+        repository: &RepositoryName,
+        algorithm: Algorithm,
+    ) -> Result<UploadWriter> {
+        self.check_space()?;
+        Ok(UploadWriter {
+            registry: self.clone(),
+            repository: repository.clone(),
+            algorithm,
+            session: None,
+            sink: Sink::Memory(Vec::new()),
+        })
+    }
+
+    /// Ends an upload, and throws away what came.
+    pub fn cancel_upload(&self, repository: &RepositoryName, id: &UploadId) -> Result<()> {
+        let _exclusive = self.0.sessions.exclusive(id).ok_or(Error::UploadBusy)?;
+        match self.0.sessions.fresh(id) {
+            Some(fresh) if fresh.repository == *repository => {
+                self.0.sessions.forget(id);
+                return Ok(());
+            }
+            Some(_) => return Err(Error::UploadUnknown),
+            None => {}
+        }
+        let record = self.upload_record(repository, id)?;
+        self.drop_upload(&record)
+    }
+
+    /// Removes an upload's record, then its bytes.
+    pub(super) fn drop_upload(&self, record: &UploadRecord) -> Result<()> {
+        self.metadata().delete_upload(&record.id)?;
+        if let Received::Ingest { id, .. } = &record.received {
+            self.blobs().discard(id)?;
+        }
+        Ok(())
+    }
+
+    fn upload_record(&self, repository: &RepositoryName, id: &UploadId) -> Result<UploadRecord> {
+        self.metadata()
+            .upload(id)?
+            .filter(|record| record.repository == *repository)
+            .ok_or(Error::UploadUnknown)
+    }
+
+    fn reopen(&self, record: UploadRecord) -> Result<Sink> {
+        match record.received {
+            Received::Here(bytes) => Ok(Sink::Memory(bytes)),
+            Received::Ingest {
+                id,
+                offset,
+                hash_state,
+            } => {
+                let checkpoint = Checkpoint {
+                    offset,
+                    algorithm: record.algorithm,
+                    hash_state,
+                };
+                match self.blobs().resume(&id, Some(&checkpoint)) {
+                    // The file is shorter than what was acknowledged: it has been tampered with.
+                    Ok(Some(ingest)) if ingest.offset() != offset => Err(Error::UploadUnknown),
+                    Ok(Some(ingest)) => Ok(Sink::Ingest(ingest)),
+                    Ok(None) => Err(Error::UploadUnknown),
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                        Err(Error::UploadBusy)
+                    }
+                    Err(error) => Err(error.into()),
+                }
+            }
+        }
+    }
+}
+
+impl UploadWriter {
+    /// Bytes that are here, including those of this request.
+    pub fn offset(&self) -> u64 {
+        match &self.sink {
+            Sink::Memory(bytes) => bytes.len() as u64,
+            Sink::Ingest(ingest) => ingest.offset(),
+        }
+    }
+
+    /// Adds bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let limit = self.registry.limits().blob_bytes;
+        if self.offset().saturating_add(bytes.len() as u64) > limit {
+            return Err(Error::TooLarge { limit });
+        }
+        if let Sink::Memory(held) = &mut self.sink {
+            if held.len() + bytes.len() <= SMALL_BLOB {
+                held.extend_from_slice(bytes);
+                return Ok(());
+            }
+            let mut ingest = self.registry.blobs().ingest_with(self.algorithm)?;
+            ingest.write_all(held)?;
+            self.sink = Sink::Ingest(ingest);
+        }
+        if let Sink::Ingest(ingest) = &mut self.sink {
+            ingest.write_all(bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what is here for later requests, and tells how much it is. It survives a crash.
+    pub fn suspend(self) -> Result<u64> {
+        let Some((id, _exclusive)) = &self.session else {
+            return Ok(0);
+        };
+        let received = match self.sink {
+            Sink::Memory(bytes) if bytes.is_empty() => return Ok(0),
+            Sink::Memory(bytes) => Received::Here(bytes),
+            Sink::Ingest(mut ingest) => {
+                let checkpoint = ingest.checkpoint()?;
+                Received::Ingest {
+                    id: ingest.id().clone(),
+                    offset: checkpoint.offset,
+                    hash_state: checkpoint.hash_state,
+                }
+            }
+        };
+        let record = UploadRecord {
+            id: id.clone(),
+            repository: self.repository,
+            algorithm: self.algorithm,
+            received,
+            touched_at: self.registry.now(),
+        };
+        self.registry.metadata().put_upload(&record)?;
+        self.registry.0.sessions.forget(id);
+        Ok(record.received.offset())
+    }
+
+    /// Makes the upload a blob of the repository, if it has this digest. Either way the upload ends.
+    pub fn commit(self, digest: Digest) -> Result<BlobInfo> {
+        let registry = self.registry;
+        let upload = self.session.as_ref().map(|(id, _)| id);
+        let outcome = match self.sink {
+            Sink::Memory(bytes) => registry.put_small(&self.repository, digest, &bytes, upload),
+            Sink::Ingest(ingest) => {
+                let _coming = registry.coming(&digest);
+                ingest
+                    .commit(Expected::Digest(digest))
+                    .map_err(Error::from)
+                    .and_then(|blob| {
+                        let (now, until) = (registry.now(), registry.protected_until());
+                        let repository = &self.repository;
+                        registry
+                            .metadata()
+                            .put_blob(repository, blob, None, upload, now, until)?;
+                        Ok(blob)
+                    })
+            }
+        };
+        if let Some(id) = upload {
+            let fresh = registry.0.sessions.forget(id);
+            if outcome.is_err() && fresh.is_none() {
+                // The outcome matters more; a record that stays is swept later.
+                let _ = registry.metadata().delete_upload(id);
+            }
+        }
+        outcome
+    }
+}
