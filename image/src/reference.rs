@@ -127,7 +127,9 @@ impl Reference {
                     .unwrap_or(repository),
             );
         } else {
-            text.push_str(&format!("{}/{repository}", self.registry));
+            text.push_str(&self.registry);
+            text.push('/');
+            text.push_str(repository);
         }
         self.push_suffix(&mut text);
         text

@@ -32,7 +32,7 @@ fn file(name: &str) -> Vec<u8> {
 
 fn pax(key: &str, value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
-    let length = (1..)
+    let length = (1..9)
         .find(|digits| (rest + digits).to_string().len() == *digits)
         .unwrap()
         + rest;

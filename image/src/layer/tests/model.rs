@@ -57,7 +57,7 @@ fn item() -> impl Strategy<Value = Item> {
                 0..3 => Kind::Directory,
                 3..7 => Kind::File { size },
                 7 => Kind::Symlink(b"../b/./x".to_vec()),
-                8 => Kind::Symlink([&b"/"[..], &vec![b'y'; 150]].concat()),
+                8 => Kind::Symlink([&b"/"[..], &[b'y'; 150]].concat()),
                 // The target is put right by `canonical`.
                 9 => Kind::Hardlink(Vec::new()),
                 10 => Kind::CharDevice { major: 1, minor: 3 },

@@ -188,7 +188,9 @@ fn content_of_another_length_is_refused() {
 
 #[test]
 fn large_files_cross_chunks_and_threads() {
-    let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n >> 3) as u8).collect();
+    let content: Vec<u8> = (0..3_000_000_u32)
+        .map(|n| n.to_le_bytes()[n as usize % 3])
+        .collect();
     let size = content.len() as u64;
     let mut tars = Vec::new();
     for writer in [

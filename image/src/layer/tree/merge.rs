@@ -55,9 +55,7 @@ impl<'a> Merge<'a> {
         match say.own.map(|own| (own, own.kind())) {
             Some((_, Kind::Whiteout | Kind::Opaque)) => self.done = true,
             Some((own, Kind::Directory)) => {
-                if self.node.is_none() {
-                    self.node = Some(node(own, say.layer));
-                }
+                self.node.get_or_insert_with(|| node(own, say.layer));
             }
             Some((own, _)) => {
                 if !is_directory {
@@ -66,9 +64,7 @@ impl<'a> Merge<'a> {
                 self.done = true;
             }
             None if say.opaque || !say.below.is_empty() => {
-                if self.node.is_none() {
-                    self.implied = Some(say.layer);
-                }
+                self.implied = Some(say.layer);
             }
             None => {}
         }
