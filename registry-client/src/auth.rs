@@ -111,17 +111,11 @@ impl Auth {
         if refused.is_some_and(|shown| shown.is_fresh) {
             return Ok(None);
         }
-        let headers = answer.headers().get_all(WWW_AUTHENTICATE);
-        let found = challenge::parse(headers.iter().filter_map(|value| value.to_str().ok()));
-        let best = found
-            .iter()
-            .find(|challenge| matches!(challenge, Challenge::Bearer { .. }))
-            .or(found.first());
-        let Some(challenge) = best else {
+        let Some(challenge) = wanted(answer) else {
             return Ok(None);
         };
         lock(&self.challenges).insert(party.host.to_owned(), challenge.clone());
-        self.answer(transport, party, scopes, challenge, Some(refused))
+        self.answer(transport, party, scopes, &challenge, Some(refused))
             .await
     }
 
@@ -249,31 +243,92 @@ impl Auth {
     }
 }
 
+/// Shows a new credential in answer to a 401 of `/v2/`: the headers to try, and what is worth keeping.
+pub(crate) async fn log_in(
+    transport: &Transport,
+    party: &Party<'_>,
+    answer: &Answer,
+    credential: Credential,
+) -> Result<(HeaderMap, Credential)> {
+    let challenge = wanted(answer).ok_or_else(|| ClientError::Rubbish {
+        url: shown(answer.url()),
+        reason: "it wants a login without saying of what kind".to_owned(),
+    })?;
+    let refused = || ClientError::Unauthorized {
+        what: "the login".to_owned(),
+        registry: party.registry.to_owned(),
+        with_credentials: true,
+        errors: crate::RegistryErrors::default(),
+    };
+    let (header, kept) = match (challenge, credential) {
+        (_, Credential::Bearer(token)) => {
+            let header = secret_header("Bearer", token.expose(), party.registry)?;
+            (header, Credential::Bearer(token))
+        }
+        (Challenge::Basic, credential) => {
+            let Credential::Basic { username, password } = &credential else {
+                return Err(refused());
+            };
+            (
+                basic_header(username, password, party.registry)?,
+                credential,
+            )
+        }
+        (Challenge::Bearer { realm, service, .. }, credential) => {
+            let ask = Ask {
+                registry: party.registry,
+                host: party.host,
+                realm: &realm,
+                service: service.as_deref(),
+                scopes: Scopes::new(),
+                offline: true,
+            };
+            let granted = fetch_token(transport, &ask, Some(&credential)).await?;
+            let header = secret_header("Bearer", granted.access_token.expose(), party.registry)?;
+            let kept = granted
+                .identity_token
+                .map_or(credential, Credential::IdentityToken);
+            (header, kept)
+        }
+    };
+    Ok((HeaderMap::from_iter([(AUTHORIZATION, header)]), kept))
+}
+
+/// The challenge of an answer that we can meet best.
+fn wanted(answer: &Answer) -> Option<Challenge> {
+    let headers = answer.headers().get_all(WWW_AUTHENTICATE);
+    let mut found = challenge::parse(headers.iter().filter_map(|value| value.to_str().ok()));
+    let bearer = found
+        .iter()
+        .position(|challenge| matches!(challenge, Challenge::Bearer { .. }));
+    (!found.is_empty()).then(|| found.swap_remove(bearer.unwrap_or(0)))
+}
+
 /// A token need not be thrown away at its last second: clocks and networks are slow.
 fn usable_life(life: Duration) -> Duration {
     life - (life / 10).min(Duration::from_secs(30))
 }
 
 /// What to ask a token server for.
-pub(crate) struct Ask<'a> {
-    pub(crate) registry: &'a str,
-    pub(crate) host: &'a str,
-    pub(crate) realm: &'a Url,
-    pub(crate) service: Option<&'a str>,
-    pub(crate) scopes: Scopes,
+struct Ask<'a> {
+    registry: &'a str,
+    host: &'a str,
+    realm: &'a Url,
+    service: Option<&'a str>,
+    scopes: Scopes,
     /// Whether to ask for an identity token, to be stored.
-    pub(crate) offline: bool,
+    offline: bool,
 }
 
 /// What a token server gave.
-pub(crate) struct Granted {
-    pub(crate) access_token: Secret,
-    pub(crate) identity_token: Option<Secret>,
+struct Granted {
+    access_token: Secret,
+    identity_token: Option<Secret>,
     life: Duration,
 }
 
 /// Gets a token: by GET for nobody and for names with passwords, by POST (OAuth2) for identity tokens.
-pub(crate) async fn fetch_token(
+async fn fetch_token(
     transport: &Transport,
     ask: &Ask<'_>,
     credential: Option<&Credential>,

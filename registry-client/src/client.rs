@@ -12,11 +12,12 @@ use rbuild_image::{Reference, RepositoryName, Tag};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::auth::{Auth, Party, Scopes};
+use crate::auth::{self, Auth, Party, Scopes};
 use crate::hosts::Mirror;
 use crate::transport::{Answer, Call, Transport, authority, lock, shown};
 use crate::{
-    ClientError, Credentials, HostRules, Observer, Result, RetryPolicy, Silent, TransferEvent,
+    ClientError, Credential, Credentials, HostRules, Observer, Result, RetryPolicy, Silent,
+    TransferEvent,
 };
 
 /// Where the API of the default registry is.
@@ -109,12 +110,7 @@ impl Client {
     /// Asks whether a registry is there and lets us in, with the stored credentials where it wants some.
     pub async fn ping(&self, registry: &str) -> Result<()> {
         let what = format!("registry `{registry}`");
-        let endpoint = Endpoint {
-            registry: registry.to_owned(),
-            host: api_host(registry).to_owned(),
-            repository: String::new(),
-            mirrored: None,
-        };
+        let endpoint = Endpoint::of_registry(registry);
         let answer = self
             .ask(
                 &endpoint,
@@ -128,6 +124,38 @@ impl Client {
         check_is_registry(&answer)?;
         answer.discard().await;
         Ok(())
+    }
+
+    /// Shows this credential to a registry, and returns it, or the identity token that the registry gave for it.
+    pub(crate) async fn log_in(
+        &self,
+        registry: &str,
+        credential: Credential,
+    ) -> Result<Credential> {
+        let endpoint = Endpoint::of_registry(registry);
+        let what = format!("registry `{registry}`");
+        let transport = &self.inner.transport;
+        let probe = async |headers: &HeaderMap| {
+            transport
+                .call(&endpoint.host, "/v2/", &Method::GET, headers, &what)
+                .await
+        };
+        let answer = probe(&HeaderMap::new()).await?;
+        let (answer, kept) = if answer.status() == StatusCode::UNAUTHORIZED {
+            let (headers, kept) =
+                auth::log_in(transport, &endpoint.party(), &answer, credential).await?;
+            answer.discard().await;
+            (probe(&headers).await?, kept)
+        } else {
+            (answer, credential)
+        };
+        if !answer.status().is_success() {
+            let registry = &endpoint.registry;
+            return Err(answer.refuse(&Method::GET, &what, registry, true).await);
+        }
+        check_is_registry(&answer)?;
+        answer.discard().await;
+        Ok(kept)
     }
 
     /// The tags of the repository of `reference`, in the registry's order.
@@ -177,10 +205,6 @@ impl Client {
 
     pub(crate) fn config(&self) -> &ClientConfig {
         &self.inner.config
-    }
-
-    pub(crate) fn transport(&self) -> &Transport {
-        &self.inner.transport
     }
 
     /// The registry itself.
@@ -360,6 +384,16 @@ impl Client {
 }
 
 impl Endpoint {
+    /// The registry as a whole.
+    fn of_registry(registry: &str) -> Self {
+        Self {
+            registry: registry.to_owned(),
+            host: api_host(registry).to_owned(),
+            repository: String::new(),
+            mirrored: None,
+        }
+    }
+
     pub(crate) fn party(&self) -> Party<'_> {
         Party {
             registry: &self.registry,

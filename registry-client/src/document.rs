@@ -132,7 +132,7 @@ mod tests {
             ),
             (r#"{"config":{}}"#, Some(LIST), "another type"),
             (r#"{"a":1}"#, Some(OCI), "neither"),
-            ("[]", Some(OCI), "invalid type"),
+            ("[]", Some(OCI), "invalid length"),
             ("<html>", Some(OCI), "expected value"),
         ] {
             let error = media_type(body.as_bytes(), header).unwrap_err().to_string();

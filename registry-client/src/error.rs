@@ -180,6 +180,14 @@ pub enum ClientError {
         /// Its error body.
         errors: RegistryErrors,
     },
+    /// A name and password that were just typed are not accepted.
+    #[error("registry `{registry}` does not accept this name and password{errors}")]
+    BadLogin {
+        /// The registry.
+        registry: String,
+        /// Its error body.
+        errors: RegistryErrors,
+    },
     /// 403.
     #[error("registry `{registry}` denies {what}{errors}")]
     Denied {
