@@ -115,8 +115,12 @@ impl Registry {
         let cmd = Cmd::new(&binaries.registry)
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(scratch.subdir("registry")?);
-        let (mut daemon, stdout) =
-            cmd.daemon_with_stdout("rbuild-registry", &scratch.path().join("registry.log"))?;
+        Self::start_with(cmd, &scratch.path().join("registry.log"))
+    }
+
+    /// Starts the given command line, which must print its address.
+    pub(crate) fn start_with(cmd: Cmd, log: &Path) -> Result<Self> {
+        let (mut daemon, stdout) = cmd.daemon_with_stdout("rbuild-registry", log)?;
         let (sender, receiver) = mpsc::channel();
         // The thread reads on to the end, so that the registry never blocks on a full pipe.
         std::thread::spawn(move || {

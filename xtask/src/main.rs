@@ -8,12 +8,14 @@
 mod archive;
 mod base;
 mod compare;
+mod demo;
 mod engine;
 mod peers;
 mod process;
 mod report;
 mod runs;
 mod setup;
+mod suite;
 mod tidy;
 mod tree;
 mod workspace;
@@ -24,7 +26,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use compare::Peer;
-use workspace::{Binaries, Profile, rerun_as_root};
+use workspace::{Binaries, Profile, is_root, run_as_root};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Tasks of the rbuild checkout")]
@@ -43,6 +45,10 @@ enum Task {
         #[arg(long = "for", value_enum, default_value = "test")]
         purpose: setup::Purpose,
     },
+    /// Show the whole way: base images, build, push, pull by digest, run.
+    Demo,
+    /// Run every test: the workspace's, those against other engines, and the comparison.
+    Test,
     /// Let docker, podman, containerd, skopeo and umoci pull, run and unpack what rbuild built.
     Peers(Against),
     /// Build small cases with rbuild and with another builder and compare the images.
@@ -78,6 +84,8 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Tidy => tidy::run(),
         Task::Setup { purpose } => setup::run(purpose),
+        Task::Demo => demo::run(),
+        Task::Test => suite::run(),
         Task::Peers(against) => as_root(&against, |binaries| {
             peers::run(binaries, against.filter.clone())
         }),
@@ -97,9 +105,9 @@ fn as_root(against: &Against, work: impl FnOnce(&Binaries) -> Result<()>) -> Res
     } else {
         Profile::Debug
     })?;
-    if rerun_as_root(&binaries)? {
-        Ok(())
-    } else {
+    if is_root() {
         work(&binaries)
+    } else {
+        run_as_root(&binaries, &std::env::args_os().skip(1).collect::<Vec<_>>())
     }
 }

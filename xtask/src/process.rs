@@ -81,6 +81,14 @@ impl Cmd {
         self.run()
     }
 
+    /// Prints the command line, runs it, prints standard output and returns it.
+    pub(crate) fn show_and_capture(self) -> Result<String> {
+        println!("$ {}", self.shown);
+        let text = self.text()?;
+        print!("{text}");
+        Ok(text)
+    }
+
     /// Runs and collects both outputs; the exit status is the caller's to judge.
     pub(crate) fn output(mut self) -> Result<Output> {
         self.command
@@ -141,6 +149,9 @@ impl Cmd {
             if let Some(value) = value {
                 command.env(variable, value);
             }
+        }
+        if let Some(directory) = self.command.get_current_dir() {
+            command.current_dir(directory);
         }
         command.stdin(Stdio::null()).stderr(file.try_clone()?);
         command.stdout(if piped {

@@ -1,5 +1,6 @@
 //! Where things are: the checkout, the target directory, scratch space, our own binaries.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -39,15 +40,12 @@ pub(crate) fn which(program: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// Starts this program again through sudo when it is not root, for commands that drive daemons.
+/// Runs a task of this program through sudo, for tasks that drive daemons.
 ///
-/// Returns `true` when the work was done by that second process.
-pub(crate) fn rerun_as_root(binaries: &Binaries) -> Result<bool> {
-    if is_root() {
-        return Ok(false);
-    }
+/// The binaries are handed over, because root need not have cargo.
+pub(crate) fn run_as_root(binaries: &Binaries, task: &[OsString]) -> Result<()> {
     let program = std::env::current_exe().context("cannot find this program")?;
-    println!("dockerd and containerd need root: running the rest through sudo");
+    println!("dockerd and containerd need root: going on through sudo");
     Cmd::new("sudo")
         .arg("env")
         .arg(format!(
@@ -61,9 +59,8 @@ pub(crate) fn rerun_as_root(binaries: &Binaries) -> Result<bool> {
             binaries.registry.display()
         ))
         .arg(program)
-        .args(std::env::args_os().skip(1))
-        .run()?;
-    Ok(true)
+        .args(task)
+        .run()
 }
 
 /// The two programs under test.
