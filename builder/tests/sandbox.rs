@@ -11,11 +11,14 @@ use std::process::ExitCode;
 use rbuild_builder::sandbox::{HELPER_VERB, helper_main};
 
 use sandbox_support::handler::TestHandler;
-use sandbox_support::{cases, harness};
+use sandbox_support::{cases, harness, parent, probe};
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some(HELPER_VERB) {
-        return helper_main(&TestHandler);
+    let mut arguments = std::env::args().skip(1);
+    match arguments.next().as_deref() {
+        Some(HELPER_VERB) => helper_main(&TestHandler),
+        Some(parent::VERB) => parent::main(&arguments.next().unwrap_or_default()),
+        Some(probe::VERB) => probe::main(arguments),
+        _ => harness::run(&cases::all()),
     }
-    harness::run(cases::ALL)
 }

@@ -212,11 +212,21 @@ pub(super) fn wait_for_signal() -> i32 {
 
 /// Gives every signal its default meaning and unblocks all of them, as a new program expects it.
 pub(super) fn reset_signals() {
-    // Not `libc::signal`: the C library refuses the two signals it keeps for itself, which is fine
-    // here too, but says so in errno only; errors (SIGKILL, SIGSTOP) are harmless.
+    // Not `libc::signal`, which refuses the two signals that the C library keeps for itself: the
+    // caller's caller may have had them ignored, and that is inherited.
+    let default = [0_u64; 4];
     for signal in 1..=64 {
-        // SAFETY: restoring the default disposition installs no handler.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: zeroes are `SIG_DFL` without flags in the kernel's `struct sigaction`, which has
+        // at most 32 bytes, 8 of them the mask. SIGKILL and SIGSTOP fail harmlessly.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                &raw const default,
+                ptr::null::<u8>(),
+                8,
+            )
+        };
     }
     SignalMask::empty().restore();
 }

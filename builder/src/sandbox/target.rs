@@ -270,16 +270,13 @@ fn remove_stub(
             unlinkat(parent, &**name, AtFlags::empty())?;
         }
     }
-    let untouched = now == stub.parent_after;
-    set_modified(
-        parent,
-        if untouched {
-            stub.parent_before.modified
-        } else {
-            now.modified
-        },
-    )?;
-    if overlay && untouched {
+    let modified = if now.modified == stub.parent_after.modified {
+        stub.parent_before.modified
+    } else {
+        now.modified
+    };
+    set_modified(parent, modified)?;
+    if overlay && now == stub.parent_after {
         prune(root, &parents, above, stubs)?;
     }
     Ok(())

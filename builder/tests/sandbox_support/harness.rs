@@ -146,6 +146,6 @@ fn lacking(capabilities: &[&str], what: &str) -> ExitCode {
     }
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -3,4 +3,6 @@
 pub(crate) mod cases;
 pub(crate) mod handler;
 pub(crate) mod harness;
+pub(crate) mod parent;
+pub(crate) mod probe;
 pub(crate) mod world;
