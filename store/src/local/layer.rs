@@ -4,8 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
-use flate2::bufread::MultiGzDecoder;
-use rbuild_image::media_type::Compression;
+use rbuild_image::layer::compress;
 use rbuild_image::{Descriptor, DiffId, MediaType};
 
 use super::{LocalStore, file};
@@ -91,7 +90,7 @@ impl LocalStore {
 
     /// Opens the uncompressed tar of a layer for reading once from its beginning; `None` if the layer is not here.
     ///
-    /// A compressed blob is decompressed on the way. The stream errs at its end if it was not this layer.
+    /// A compressed blob is decompressed on the way. Nothing checks that it is this layer, but who noted it did.
     pub fn open_layer_stream(&self, layer: DiffId) -> io::Result<Option<Box<dyn Read + Send>>> {
         let Some(blob) = self.layer_blob(layer)? else {
             return Ok(None);
@@ -102,12 +101,17 @@ impl LocalStore {
         if blob.digest == layer.0 {
             return Ok(Some(Box::new(BufReader::with_capacity(256 << 10, open))));
         }
-        let packed = BufReader::with_capacity(256 << 10, open);
-        let unpacked: Box<dyn Read + Send> = match blob.media_type.layer_compression() {
-            Some(Compression::Gzip) => Box::new(MultiGzDecoder::new(packed)),
-            _ => Box::new(packed),
-        };
-        Ok(Some(unpacked))
+        let compression = blob.media_type.layer_compression().ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "layer `{}` has the unknown media type `{}`",
+                    layer.0.short(),
+                    blob.media_type
+                ),
+            )
+        })?;
+        Ok(Some(compress::decompress(open, compression)))
     }
 
     pub(super) fn layer_path(&self, layer: DiffId, kind: &str) -> PathBuf {

@@ -1,0 +1,215 @@
+//! `build`
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use rbuild_builder::{
+    BuildError, BuildRequest, Dockerfile, Environment, Exported, IgnoreFile, NetworkMode,
+    PullPolicy, StepFailure, build,
+};
+use rbuild_cache::FsCacheIndex;
+use rbuild_image::{Platform, Reference};
+use rbuild_store::local::Area;
+use serde_json::json;
+
+use super::push::push_names;
+use crate::args::{BuildArgs, NetworkChoice, Progress};
+use crate::dockerfile::{self, SourceFile};
+use crate::exit::{Doing, Exit, Failure, Outcome};
+use crate::interrupt::interrupted;
+use crate::printer::Style;
+use crate::progress::{Display, clean_lines};
+use crate::registry::Source;
+use crate::sandbox;
+use crate::session::Session;
+
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
+    let progress = progress(args)?;
+    let context = &args.dockerfile.context;
+    dockerfile::check_context(context)?;
+    let source = dockerfile::locate(args.dockerfile.file.as_deref(), context)?;
+    let request = request(args, &source)?;
+    let store = session.store()?;
+    let env = Environment {
+        cache: Arc::new(FsCacheIndex::open(store.dir(Area::Cache))),
+        source: Arc::new(Source::new(session.clone(), store.clone())),
+        executor: sandbox::executor(&store)?,
+        cancel: session.interrupt.watch().clone(),
+        store: store.clone(),
+    };
+    let display = Display::start(session.printer, progress);
+    let built = build(&request, &env, &display);
+    display.finish();
+    let built = match built {
+        Ok(_) | Err(_) if session.interrupt.is_set() => return Err(interrupted()),
+        Ok(built) => built,
+        Err(error) => return Err(failure(session, &source, error, &display)),
+    };
+    write_results(args, &built)?;
+    if progress == Progress::Quiet {
+        session.printer.line(&built.image_id.to_string())?;
+    } else {
+        session
+            .printer
+            .note(&format!("Built image {}", built.image_id));
+        for name in &args.tag {
+            session.printer.note(&format!("Tagged {}", name.familiar()));
+        }
+    }
+    if args.push {
+        push_names(&store, session, &args.tag, progress == Progress::Quiet)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The way to show progress: the flag, or else `BUILDKIT_PROGRESS`.
+fn progress(args: &BuildArgs) -> Outcome<Progress> {
+    if args.quiet {
+        return Ok(Progress::Quiet);
+    }
+    if let Some(progress) = args.progress {
+        return Ok(progress);
+    }
+    match std::env::var("BUILDKIT_PROGRESS") {
+        Ok(text) if !text.is_empty() => clap::ValueEnum::from_str(&text, false).map_err(|_| {
+            Failure::unable(format!("`BUILDKIT_PROGRESS` is `{text}`"))
+                .hint("it may be `auto`, `tty`, `plain`, `quiet` or `rawjson`")
+        }),
+        _ => Ok(Progress::Auto),
+    }
+}
+
+fn request(args: &BuildArgs, source: &SourceFile) -> Outcome<BuildRequest> {
+    let context = &args.dockerfile.context;
+    let ignore = dockerfile::ignore_file(source, context)?;
+    let mut build_args = Vec::new();
+    for (name, value) in &args.build_arg {
+        // As docker: a name alone takes the caller's variable, and is nothing where there is none.
+        if let Some(value) = value.clone().or_else(|| std::env::var(name).ok()) {
+            build_args.push((name.clone(), value));
+        }
+    }
+    if !build_args.iter().any(|(name, _)| name == EPOCH)
+        && let Ok(epoch) = std::env::var(EPOCH)
+        && !epoch.is_empty()
+    {
+        build_args.push((EPOCH.to_owned(), epoch));
+    }
+    Ok(BuildRequest {
+        dockerfile: Dockerfile {
+            name: source.name.clone(),
+            text: source.text.clone(),
+        },
+        context: Some(context.clone()),
+        ignore: ignore.map(|file| IgnoreFile {
+            name: file.name,
+            text: file.text,
+        }),
+        epoch: epoch(&build_args)?,
+        build_args,
+        target: args.target.clone(),
+        labels: args
+            .label
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone().unwrap_or_default()))
+            .collect(),
+        no_cache: args.no_cache,
+        pull: if args.pull {
+            PullPolicy::Always
+        } else {
+            PullPolicy::Missing
+        },
+        platform: args.platform.clone().unwrap_or_else(Platform::host),
+        network: match args.network {
+            NetworkChoice::Default | NetworkChoice::Host => NetworkMode::Host,
+            NetworkChoice::None => NetworkMode::None,
+        },
+        names: args.tag.clone(),
+        jobs: args.jobs.map_or_else(
+            || std::thread::available_parallelism().map_or(1, usize::from),
+            usize::from,
+        ),
+    })
+}
+
+fn epoch(build_args: &[(String, String)]) -> Outcome<Option<i64>> {
+    let Some((_, text)) = build_args.iter().rev().find(|(name, _)| name == EPOCH) else {
+        return Ok(None);
+    };
+    text.parse().map(Some).map_err(|_| {
+        Failure::unable(format!("`{EPOCH}` is `{text}`"))
+            .hint("it is a number of seconds since 1970-01-01")
+    })
+}
+
+/// Writes what scripts read: the image id, and the facts about the build.
+fn write_results(args: &BuildArgs, built: &Exported) -> Outcome<()> {
+    let write = |path: &Path, text: &str| {
+        fs::write(path, text).doing(|| format!("cannot write `{}`", path.display()))
+    };
+    if let Some(path) = &args.iidfile {
+        write(path, &built.image_id.to_string())?;
+    }
+    if let Some(path) = &args.metadata_file {
+        let names: Vec<String> = args.tag.iter().map(Reference::to_string).collect();
+        let mut facts = json!({
+            "containerimage.config.digest": built.image_id,
+            "containerimage.descriptor": built.manifest,
+            "containerimage.digest": built.manifest.digest,
+        });
+        if let (Some(facts), false) = (facts.as_object_mut(), names.is_empty()) {
+            facts.insert("image.name".to_owned(), json!(names.join(",")));
+        }
+        write(path, &format!("{facts:#}\n"))?;
+    }
+    Ok(())
+}
+
+/// Shows why a build failed.
+fn failure(
+    session: &Session,
+    source: &SourceFile,
+    error: BuildError,
+    display: &Display,
+) -> Failure {
+    match error {
+        BuildError::Diagnostics(diagnostics) => {
+            dockerfile::show(&session.printer, source, &diagnostics);
+            Failure::silent(Exit::Failed)
+        }
+        BuildError::Step(failed) => {
+            show_step(session, source, &failed, display);
+            Failure::silent(Exit::Failed)
+        }
+        BuildError::System {
+            what,
+            hint,
+            source: error,
+        } => Failure::io(what, &error).hint_if(hint),
+        BuildError::Cancelled => interrupted(),
+    }
+}
+
+/// Shows a step that failed: its last output, then the instruction in its Dockerfile.
+fn show_step(session: &Session, source: &SourceFile, failed: &StepFailure, display: &Display) {
+    let printer = &session.printer;
+    let lines = clean_lines(&failed.tail);
+    if !lines.is_empty() {
+        let rule = "------";
+        let title = if display.shows_output() {
+            format!("the last output of {}:", failed.name)
+        } else {
+            format!("{}:", failed.name)
+        };
+        printer.note(rule);
+        printer.note(&format!(" > {}", printer.paint(Style::Bold, &title)));
+        for line in lines {
+            printer.note(&line);
+        }
+        printer.note(rule);
+    }
+    dockerfile::show(printer, source, std::slice::from_ref(&failed.diagnostic));
+}

@@ -1,0 +1,80 @@
+//! `check`: errors and lint of a Dockerfile, without building.
+
+use std::path::Path;
+
+use rbuild_parser::{Diagnostic, Severity, lint::lint};
+use serde_json::json;
+
+use crate::args::{CheckArgs, CheckFormat};
+use crate::dockerfile::{self, SourceFile};
+use crate::exit::{Exit, Outcome};
+use crate::session::Session;
+
+pub(crate) fn run(args: &CheckArgs, session: &Session) -> Outcome {
+    // `rbuild check Dockerfile` means what it looks like.
+    let file = match &args.file {
+        None if args.context.is_file() || args.context == Path::new("-") => {
+            Some(args.context.as_path())
+        }
+        file => file.as_deref(),
+    };
+    if file.is_none() {
+        dockerfile::check_context(&args.context)?;
+    }
+    let source = dockerfile::locate(file, &args.context)?;
+    let parsed = rbuild_parser::parse(&source.text);
+    let mut found = parsed.diagnostics.clone();
+    if !parsed.has_errors() {
+        found.extend(lint(&parsed, &source.text));
+    }
+    found.sort_by_key(|diagnostic| diagnostic.span.start);
+    match args.format {
+        CheckFormat::Json => session.printer.line(&as_json(&source, &found))?,
+        CheckFormat::Text => {
+            dockerfile::show(&session.printer, &source, &found);
+            session.printer.note(&summary(&source, &found));
+        }
+    }
+    Ok(if found.iter().any(Diagnostic::is_error) {
+        Exit::Failed
+    } else {
+        Exit::Done
+    })
+}
+
+fn summary(source: &SourceFile, found: &[Diagnostic]) -> String {
+    let count = |severity: Severity, noun: &str| match found
+        .iter()
+        .filter(|diagnostic| diagnostic.severity == severity)
+        .count()
+    {
+        1 => format!("1 {noun}"),
+        number => format!("{number} {noun}s"),
+    };
+    format!(
+        "{}: {}, {}",
+        source.name,
+        count(Severity::Error, "error"),
+        count(Severity::Warning, "warning")
+    )
+}
+
+fn as_json(source: &SourceFile, found: &[Diagnostic]) -> String {
+    let list: Vec<_> = found
+        .iter()
+        .map(|diagnostic| {
+            let [start, end] = [diagnostic.span.start, diagnostic.span.end]
+                .map(|offset| rbuild_parser::line_column(&source.text, offset));
+            json!({
+                "file": source.name,
+                "code": diagnostic.code,
+                "severity": diagnostic.severity.to_string(),
+                "message": diagnostic.message,
+                "hint": diagnostic.help,
+                "start": { "line": start.line, "column": start.column, "offset": diagnostic.span.start },
+                "end": { "line": end.line, "column": end.column, "offset": diagnostic.span.end },
+            })
+        })
+        .collect();
+    serde_json::Value::Array(list).to_string()
+}

@@ -1,0 +1,208 @@
+//! What every verb works with: printer, local store, registry client, the user's interrupt.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rbuild_cache::{CacheIndex, FsCacheIndex};
+use rbuild_image::Digest;
+use rbuild_registry_client::docker_config::{ConfigPaths, DockerConfig};
+use rbuild_registry_client::{Blocking, Client, ClientConfig, HostRules};
+use rbuild_store::local::{Area, Found, ImageRecord, Live, LocalStore, Lookup, Root, Tenant};
+
+use crate::args::GlobalArgs;
+use crate::exit::{Doing, Failure, Outcome};
+use crate::interrupt::Interrupt;
+use crate::printer::Printer;
+
+/// The surroundings of one command.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    /// Writes for the user.
+    pub(crate) printer: Printer,
+    /// Tells when the user wants it to end.
+    pub(crate) interrupt: Interrupt,
+    global: GlobalArgs,
+}
+
+impl Session {
+    pub(crate) const fn new(printer: Printer, interrupt: Interrupt, global: GlobalArgs) -> Self {
+        Self {
+            printer,
+            interrupt,
+            global,
+        }
+    }
+
+    /// Opens the local store.
+    pub(crate) fn store(&self) -> Outcome<LocalStore> {
+        let root = self.root()?;
+        LocalStore::open(&root).map_err(|error| {
+            let failure = Failure::io(
+                format!("cannot open the local store in `{}`", root.display()),
+                &error,
+            );
+            match error.kind() {
+                io::ErrorKind::PermissionDenied => failure
+                    .hint("it belongs to another user; choose another directory with `--root DIR`"),
+                _ => failure,
+            }
+        })
+    }
+
+    fn root(&self) -> Outcome<PathBuf> {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        if let Some(root) = &self.global.root {
+            return Ok(root.clone());
+        }
+        if let Some(root) = variable("RBUILD_ROOT") {
+            return Ok(root.into());
+        }
+        // The XDG rules: a relative path counts as not set.
+        let data = variable("XDG_DATA_HOME")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+            .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".local/share")));
+        data.map(|data| data.join("rbuild")).ok_or_else(|| {
+            Failure::unable("there is no place for the local store: `HOME` is not set")
+                .hint("choose a directory with `--root DIR` or `RBUILD_ROOT`")
+        })
+    }
+
+    /// A client for registries, with the user's credentials and rules.
+    pub(crate) fn registry(&self) -> Outcome<Blocking> {
+        let mut config = ClientConfig::new(Arc::new(self.credentials()));
+        config.hosts = self.host_rules()?;
+        Blocking::new(Client::new(config)).doing(|| "cannot start the registry client")
+    }
+
+    /// Where credentials are kept.
+    pub(crate) fn credentials(&self) -> DockerConfig {
+        let chosen = self.global.config.clone();
+        DockerConfig::new(ConfigPaths::from_env(|name| match (name, &chosen) {
+            ("DOCKER_CONFIG", Some(directory)) => Some(directory.clone().into_os_string()),
+            _ => std::env::var_os(name),
+        }))
+    }
+
+    fn host_rules(&self) -> Outcome<HostRules> {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let user = variable("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+            .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".config")))
+            .map(|config| config.join("rbuild/registries.toml"))
+            .filter(|path| path.exists());
+        let path = user.unwrap_or_else(|| PathBuf::from("/etc/rbuild/registries.toml"));
+        let rules = HostRules::load(&path).map_err(|error| {
+            Failure::unable("cannot use the rules for registries").caused_by(&error)
+        })?;
+        Ok(if self.global.tls_verify {
+            rules
+        } else {
+            rules.insecure_everywhere()
+        })
+    }
+
+    /// The image that the user means by a name or an id.
+    pub(crate) fn find(&self, store: &LocalStore, text: &str) -> Outcome<Found> {
+        match store
+            .find(text)
+            .doing(|| format!("cannot look up `{text}`"))?
+        {
+            Lookup::Found(found) => Ok(*found),
+            Lookup::Ambiguous(ids) => {
+                let ids: Vec<String> = ids.iter().map(Digest::short).collect();
+                Err(
+                    Failure::input(format!("`{text}` is the beginning of several image ids"))
+                        .hint(format!("give more digits of one of {}", ids.join(", "))),
+                )
+            }
+            Lookup::Missing => Err(self.not_found(store, text)),
+        }
+    }
+
+    fn not_found(&self, store: &LocalStore, text: &str) -> Failure {
+        let failure = Failure::input(format!("there is no image `{text}` in the local store"));
+        let names: Vec<String> = store
+            .names()
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|(reference, _)| reference.digest.is_none())
+            .map(|(reference, _)| reference.familiar())
+            .collect();
+        match rbuild_parser::suggest(text, names.iter().map(String::as_str)) {
+            Some(near) => failure.hint(format!("did you mean `{near}`?")),
+            None => {
+                failure.hint("`rbuild images` lists what is there, `rbuild pull` fetches an image")
+            }
+        }
+    }
+
+    /// Everyone besides images who keeps things in the store.
+    pub(crate) fn tenants(store: &LocalStore) -> CacheTenant {
+        CacheTenant {
+            index: FsCacheIndex::open(store.dir(Area::Cache)),
+        }
+    }
+}
+
+/// Manifest and config of an image.
+#[derive(Debug)]
+pub(crate) struct Documents {
+    /// The manifest.
+    pub(crate) manifest: rbuild_image::Raw<rbuild_image::Manifest>,
+    /// The config.
+    pub(crate) config: rbuild_image::Raw<rbuild_image::ImageConfig>,
+}
+
+/// Reads manifest and config of an image that is recorded.
+pub(crate) fn documents(store: &LocalStore, image: &ImageRecord) -> Outcome<Documents> {
+    let id = image.image_id.short();
+    let damaged = || {
+        Failure::unable(format!(
+            "image `{id}` is damaged: its manifest or config is missing"
+        ))
+        .hint("build, pull or load it again")
+    };
+    let reading = || format!("cannot read image `{id}`");
+    Ok(Documents {
+        manifest: store
+            .manifest(&image.descriptor.digest)
+            .doing(reading)?
+            .ok_or_else(damaged)?,
+        config: store
+            .config(&image.image_id)
+            .doing(reading)?
+            .ok_or_else(damaged)?,
+    })
+}
+
+/// The build cache, as one who keeps layers alive.
+#[derive(Debug)]
+pub(crate) struct CacheTenant {
+    index: FsCacheIndex,
+}
+
+impl CacheTenant {
+    /// Forgets every result of the build cache; the next build runs every step.
+    pub(crate) fn forget_records(&self) -> io::Result<()> {
+        let mut keys = Vec::new();
+        self.index.walk(&mut |key, _| keys.push(*key))?;
+        keys.iter().try_for_each(|key| self.index.delete(key))
+    }
+}
+
+impl Tenant for CacheTenant {
+    fn roots(&self, keep: &mut dyn FnMut(Root)) -> io::Result<()> {
+        self.index.walk(&mut |_, record| {
+            if let Some(layer) = record.layer {
+                keep(Root::Layer(layer.diff_id));
+            }
+        })
+    }
+
+    fn sweep(&self, _live: &Live) -> io::Result<u64> {
+        Ok(0)
+    }
+}
