@@ -93,8 +93,14 @@ pub(crate) fn expand(
         depth: 0,
         used: Vec::new(),
         missed: Vec::new(),
+        arguments: 0,
     };
-    let (text, words) = lexer.until(None, options.raw_escapes)?;
+    let escapes = if options.raw_escapes {
+        Escapes::Kept
+    } else {
+        Escapes::Dropped
+    };
+    let (text, words) = lexer.until(None, escapes)?;
     Ok(Outcome {
         text,
         words,
@@ -111,6 +117,19 @@ struct Lexer<'a> {
     depth: usize,
     used: Vec<String>,
     missed: Vec<String>,
+    /// How many arguments of substitutions have been begun.
+    arguments: usize,
+}
+
+/// What becomes of an escape character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Escapes {
+    /// It goes, and what it escapes stays.
+    Dropped,
+    /// It stays.
+    Kept,
+    /// It stays, and is doubled inside quotes, because the result is read again as a pattern.
+    Pattern,
 }
 
 /// Collects words; white space ends one unless it was quoted or escaped.
@@ -136,6 +155,16 @@ impl Words {
             } else {
                 self.literal(c.encode_utf8(&mut [0; 4]), start, end);
             }
+        }
+    }
+
+    /// Forgets the word begun when a substitution with an argument came in the middle of it.
+    ///
+    /// `BuildKit` splits `a${b:-c}` into the one word `c`; only `EXPOSE` is split after expansion,
+    /// and must give the same ports here.
+    fn restart_if(&mut self, argument: bool) {
+        if argument {
+            self.current = Piece::default();
         }
     }
 
@@ -167,10 +196,12 @@ impl<'a> Lexer<'a> {
     }
 
     /// Reads up to `stop`, which is consumed, or to the end when there is none.
+    ///
+    /// `escapes` says what becomes of escape characters.
     fn until(
         &mut self,
         stop: Option<char>,
-        raw_escapes: bool,
+        escapes: Escapes,
     ) -> Result<(String, Vec<Piece>), Failure> {
         let begin = self.position;
         let mut text = String::new();
@@ -184,16 +215,20 @@ impl<'a> Lexer<'a> {
             }
             match c {
                 '\'' | '"' if !self.options.ignore_quotes => {
+                    let before = self.arguments;
                     let quoted = if c == '"' {
-                        self.double_quoted(raw_escapes)?
+                        self.double_quoted(escapes)?
                     } else {
-                        self.single_quoted()?
+                        self.single_quoted(escapes)?
                     };
+                    words.restart_if(self.arguments != before);
                     words.literal(&quoted, start, self.position);
                     text.push_str(&quoted);
                 }
                 '$' => {
+                    let before = self.arguments;
                     let value = self.dollar()?;
+                    words.restart_if(self.arguments != before);
                     words.split(&value, start, self.position);
                     text.push_str(&value);
                 }
@@ -204,7 +239,7 @@ impl<'a> Lexer<'a> {
                 }
                 _ if c == self.options.escape => {
                     self.next();
-                    if raw_escapes {
+                    if escapes != Escapes::Dropped {
                         words.literal(c.encode_utf8(&mut [0; 4]), start, self.position);
                         text.push(c);
                     }
@@ -232,17 +267,14 @@ impl<'a> Lexer<'a> {
         self.next();
         if self.peek() == Some('<') {
             self.next();
-            while self
-                .peek()
-                .is_some_and(|c| matches!(c, ' ' | '\t' | '\r' | '\n'))
-            {
+            while self.peek().is_some_and(|c| matches!(c, ' ' | '\t' | '\r')) {
                 self.next();
             }
         }
         &self.input[start..self.position]
     }
 
-    fn single_quoted(&mut self) -> Result<String, Failure> {
+    fn single_quoted(&mut self, escapes: Escapes) -> Result<String, Failure> {
         let start = self.position;
         self.next();
         let Some(length) = self.input[self.position..].find('\'') else {
@@ -251,15 +283,22 @@ impl<'a> Lexer<'a> {
         };
         let inside = &self.input[self.position..self.position + length];
         self.position += length + 1;
+        let escape = self.options.escape;
+        let inside = if escapes == Escapes::Pattern {
+            inside.replace(escape, &format!("{escape}{escape}"))
+        } else {
+            inside.to_owned()
+        };
         Ok(if self.options.raw_quotes {
             format!("'{inside}'")
         } else {
-            inside.to_owned()
+            inside
         })
     }
 
-    fn double_quoted(&mut self, raw_escapes: bool) -> Result<String, Failure> {
+    fn double_quoted(&mut self, escapes: Escapes) -> Result<String, Failure> {
         let start = self.position;
+        let escape = self.options.escape;
         let mut text = String::new();
         self.next();
         if self.options.raw_quotes {
@@ -275,24 +314,33 @@ impl<'a> Lexer<'a> {
                     return Ok(text);
                 }
                 '$' => text.push_str(&self.dollar()?),
-                _ => {
+                _ if c == escape => {
                     self.next();
-                    let escape = self.options.escape;
-                    if c != escape {
-                        text.push(c);
-                        continue;
-                    }
-                    if raw_escapes {
-                        text.push(c);
-                    }
                     match self.peek() {
                         Some(next) if next == '"' || next == '$' || next == escape => {
                             self.next();
+                            if escapes != Escapes::Dropped {
+                                text.push(c);
+                            }
                             text.push(next);
                         }
-                        Some(_) => text.push(c),
+                        Some(_) => {
+                            let doubled = match escapes {
+                                Escapes::Dropped => false,
+                                Escapes::Kept => !self.options.raw_quotes,
+                                Escapes::Pattern => true,
+                            };
+                            if doubled {
+                                text.push(c);
+                            }
+                            text.push(c);
+                        }
                         None => {}
                     }
+                }
+                _ => {
+                    self.next();
+                    text.push(c);
                 }
             }
         }
@@ -367,8 +415,9 @@ impl<'a> Lexer<'a> {
     }
 
     /// The text up to `stop`; its absence is an error of the whole substitution.
-    fn argument(&mut self, start: usize, stop: char, raw_escapes: bool) -> Result<String, Failure> {
-        match self.until(Some(stop), raw_escapes) {
+    fn argument(&mut self, start: usize, stop: char, escapes: Escapes) -> Result<String, Failure> {
+        self.arguments += 1;
+        match self.until(Some(stop), escapes) {
             Ok((text, _)) => Ok(text),
             Err(_) if self.peek().is_none() => {
                 Err(self.failure("bad-substitution", format!("`{stop}` is missing"), start))
@@ -385,7 +434,7 @@ impl<'a> Lexer<'a> {
         modifier: char,
         colon: bool,
     ) -> Result<String, Failure> {
-        let word = self.argument(start, '}', false)?;
+        let word = self.argument(start, '}', Escapes::Dropped)?;
         let value = self.value(name);
         if value.is_none() && self.options.keep_unset {
             let colon = if colon { ":" } else { "" };
@@ -412,24 +461,25 @@ impl<'a> Lexer<'a> {
 
     /// `#`, `##`, `%` and `%%`.
     fn trimmed(&mut self, start: usize, name: &str, modifier: char) -> Result<String, Failure> {
-        let word = self.argument(start, '}', true)?;
-        let Some(value) = self.value(name) else {
-            return Ok(if self.options.keep_unset {
-                format!("${{{name}{modifier}{word}}}")
-            } else {
-                String::new()
-            });
-        };
+        let word = self.argument(start, '}', Escapes::Pattern)?;
+        let value = self.value(name);
+        if value.is_none() && self.options.keep_unset {
+            return Ok(format!("${{{name}{modifier}{word}}}"));
+        }
+        let value = value.unwrap_or_default();
         let (pattern, longest) = match word.strip_prefix(modifier) {
             Some(pattern) => (pattern, true),
             None => (word.as_str(), false),
         };
-        let glob =
-            Glob::parse(pattern).map_err(|reason| self.failure("bad-pattern", reason, start))?;
+        let bad = |reason| self.failure("bad-pattern", reason, start);
         Ok(if modifier == '#' {
-            glob.trim_start(&value, longest)
+            Glob::parse(pattern)
+                .map_err(bad)?
+                .trim_start(&value, longest)
         } else {
-            glob.trim_end(&value, longest)
+            Glob::parse_reversed(pattern)
+                .map_err(bad)?
+                .trim_end(&value, longest)
         })
     }
 
@@ -439,18 +489,15 @@ impl<'a> Lexer<'a> {
         if all {
             self.next();
         }
-        let pattern = self.argument(start, '/', true)?;
-        let replacement = self.argument(start, '}', true)?;
-        let Some(value) = self.value(name) else {
-            return Ok(if self.options.keep_unset {
-                format!("${{{name}/{pattern}/{replacement}}}")
-            } else {
-                String::new()
-            });
-        };
+        let pattern = self.argument(start, '/', Escapes::Pattern)?;
+        let replacement = self.argument(start, '}', Escapes::Kept)?;
+        let value = self.value(name);
+        if value.is_none() && self.options.keep_unset {
+            return Ok(format!("${{{name}/{pattern}/{replacement}}}"));
+        }
         let glob =
             Glob::parse(&pattern).map_err(|reason| self.failure("bad-pattern", reason, start))?;
-        Ok(glob.replace(&value, &replacement, all))
+        Ok(glob.replace(&value.unwrap_or_default(), &replacement, all))
     }
 
     /// Letters, digits and `_`; digits alone; or one special parameter.

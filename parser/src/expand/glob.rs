@@ -57,11 +57,26 @@ impl Glob {
         }
     }
 
-    /// The value without the match at its end.
+    /// Reads a pattern from its end, to be matched against a reversed value. An escape stays with
+    /// what it escapes; one that is the last character comes to escape what precedes it.
+    pub(super) fn parse_reversed(pattern: &str) -> Result<Self, String> {
+        let mut units: Vec<String> = Vec::new();
+        let mut chars = pattern.chars();
+        while let Some(c) = chars.next() {
+            let mut unit = String::from(c);
+            if c == '\\' {
+                unit.extend(chars.next());
+            }
+            units.push(unit);
+        }
+        units.reverse();
+        Self::parse(&units.concat())
+    }
+
+    /// The value without the match at its end; the pattern was read by [`Self::parse_reversed`].
     pub(super) fn trim_end(&self, value: &str, longest: bool) -> String {
         let chars: Vec<char> = value.chars().rev().collect();
-        let parts: Vec<Part> = self.parts.iter().rev().copied().collect();
-        let ends = ends(&parts, &chars);
+        let ends = ends(&self.parts, &chars);
         match if longest { ends.longest } else { ends.shortest } {
             Some(end) => chars[end..].iter().rev().collect(),
             None => value.to_owned(),
@@ -80,7 +95,15 @@ impl Glob {
             match found.longest {
                 // An empty match that touches the one before it does not count.
                 Some(length) if length > 0 || last_end != Some(position) => {
-                    result.push_str(replacement);
+                    if all {
+                        template(
+                            &mut result,
+                            replacement,
+                            &chars[position..position + length],
+                        );
+                    } else {
+                        result.push_str(replacement);
+                    }
                     position += length;
                     last_end = Some(position);
                     if !all {
@@ -105,6 +128,47 @@ impl Glob {
         }
         result
     }
+}
+
+/// Appends a replacement of all matches. A `$` that is still in it (it was escaped) is read once
+/// more there, as Go's regular expressions do: `$0` is the match, other names are nothing.
+fn template(result: &mut String, replacement: &str, matched: &[char]) {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let mut rest = replacement;
+    while let Some(at) = rest.find('$') {
+        result.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        if let Some(after) = after.strip_prefix('$') {
+            result.push('$');
+            rest = after;
+            continue;
+        }
+        let (name, next) = match after.strip_prefix('{') {
+            Some(braced) => {
+                let (name, tail) =
+                    braced.split_at(braced.find(|c| !is_name(c)).unwrap_or(braced.len()));
+                (name, tail.strip_prefix('}'))
+            }
+            None => {
+                let (name, tail) =
+                    after.split_at(after.find(|c| !is_name(c)).unwrap_or(after.len()));
+                (name, Some(tail))
+            }
+        };
+        match next.filter(|_| !name.is_empty()) {
+            Some(tail) => {
+                if name.parse() == Ok(0) {
+                    result.extend(matched);
+                }
+                rest = tail;
+            }
+            None => {
+                result.push('$');
+                rest = after;
+            }
+        }
+    }
+    result.push_str(rest);
 }
 
 /// All ends of matches that begin at the start of `text`, in one pass.
@@ -181,9 +245,15 @@ mod tests {
                 "{pattern} {value}"
             );
         }
-        assert_eq!(glob("/*").trim_end("/a/b/c", false), "/a/b");
-        assert_eq!(glob("/*").trim_end("/a/b/c", true), "");
-        assert_eq!(glob(".tar.*").trim_end("a.tar.gz", true), "a");
+        for (pattern, value, short, long) in [
+            ("/*", "/a/b/c", "/a/b", ""),
+            (".tar.*", "a.tar.gz", "a", "a"),
+            (r"\*", "a*", "a", "a"),
+        ] {
+            let glob = Glob::parse_reversed(pattern).expect("the pattern is well formed");
+            assert_eq!(glob.trim_end(value, false), short, "{pattern} {value}");
+            assert_eq!(glob.trim_end(value, true), long, "{pattern} {value}");
+        }
     }
 
     #[test]
@@ -209,6 +279,26 @@ mod tests {
                 "{pattern} {value:?}"
             );
         }
+    }
+
+    #[test]
+    fn dollars_in_a_replacement_of_all_are_read_again() {
+        for (replacement, want) in [
+            (r"\$y", r"\-\"),
+            ("<$0>", "<a>-<a>"),
+            ("${0}", "a-a"),
+            ("$$", "$-$"),
+            ("$", "$-$"),
+            ("${", "${-${"),
+            ("$-", "$--$-"),
+        ] {
+            assert_eq!(
+                glob("a").replace("a-a", replacement, true),
+                want,
+                "{replacement}"
+            );
+        }
+        assert_eq!(glob("a").replace("a-a", "$0", false), "$0-a");
     }
 
     #[test]

@@ -100,22 +100,19 @@ impl Ignore {
             text: written.to_owned(),
             reason,
         };
-        let (includes, pattern) = match written.strip_prefix('!') {
-            Some(rest) => (true, rest.trim()),
-            None => (false, written),
+        let normal = if in_file {
+            normalized(written)
+        } else {
+            written.to_owned()
         };
-        if pattern.is_empty() {
-            return Err(bad("nothing after `!`"));
-        }
-        let cleaned = clean(pattern);
-        // A slash at the start means nothing; a lone one is kept and matches no path.
-        let relative = cleaned
-            .strip_prefix('/')
-            .filter(|rest| in_file && !rest.is_empty())
-            .unwrap_or(&cleaned);
-        self.patterns
-            .push(format!("{}{relative}", if includes { "!" } else { "" }));
-        let pattern = PathPattern::new(relative).map_err(|_| bad("syntax error"))?;
+        let cleaned = clean(normal.trim());
+        self.patterns.push(normal);
+        let (includes, pattern) = match cleaned.strip_prefix('!') {
+            Some("") => return Err(bad("nothing after `!`")),
+            Some(rest) => (true, rest),
+            None => (false, cleaned.as_str()),
+        };
+        let pattern = PathPattern::new(pattern).map_err(|_| bad("syntax error"))?;
         self.rules.push(Rule {
             line,
             includes,
@@ -200,6 +197,24 @@ impl Ignore {
             .iter()
             .any(|rule| rule.includes && rule.pattern.could_match_below(&directory))
     }
+}
+
+/// A line of a file as the client hands it on: cleaned, and without a slash at its start, which
+/// means nothing there.
+fn normalized(written: &str) -> String {
+    let (mark, pattern) = match written.strip_prefix('!') {
+        Some(rest) => ("!", rest.trim()),
+        None => ("", written),
+    };
+    if pattern.is_empty() {
+        return mark.to_owned();
+    }
+    let cleaned = clean(pattern);
+    let relative = cleaned
+        .strip_prefix('/')
+        .filter(|rest| !rest.is_empty())
+        .unwrap_or(&cleaned);
+    format!("{mark}{relative}")
 }
 
 /// Whether [`clean`] would leave the path as it is, for all but rare paths.

@@ -78,7 +78,7 @@ impl Run {
         };
         if heredoc::marker(text).is_some() {
             let body = first.text();
-            if first.content.starts_with("#!") {
+            if body.starts_with("#!") {
                 return Script::File {
                     name: first.name.clone(),
                     content: body,

@@ -269,7 +269,14 @@ impl Values {
         let Some(id) = source.or(id).or_else(|| target.as_deref().map(base)) else {
             return Err(bad(mount, "a secret mount needs an `id` or a `target`"));
         };
-        let env = text(self.env);
+        // `env=` with nothing behind asks for a variable that is called like the secret.
+        let env = self.env.map(|env| {
+            if env.value.is_empty() {
+                id.clone()
+            } else {
+                env.value
+            }
+        });
         let target = match (target, &env) {
             (None, None) => Some(format!("/run/secrets/{}", base(&id))),
             (target, _) => target,
