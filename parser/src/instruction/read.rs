@@ -84,7 +84,7 @@ impl Reader<'_> {
             "ONBUILD" => self.onbuild(),
             "RUN" => Some(Instruction::Run(Box::new(run::run(self)))),
             "SHELL" => self.shell(),
-            "STOPSIGNAL" => self.one_word().map(Instruction::StopSignal),
+            "STOPSIGNAL" => self.stop_signal(),
             "USER" => self.one_word().map(Instruction::User),
             "VOLUME" => self.volume(),
             "WORKDIR" => self.one_word().map(Instruction::Workdir),
@@ -139,6 +139,13 @@ impl Reader<'_> {
         flag::read(self.statement, known, self.escape, self.diagnostics)
     }
 
+    /// Notes flags that `BuildKit` skips without a look: accepted, with a warning.
+    fn skipped_flags(&mut self) {
+        let mut found = Vec::new();
+        flag::read(self.statement, &[], self.escape, &mut found);
+        self.diagnostics.extend(found.into_iter().map(as_warning));
+    }
+
     pub(super) fn word(&self, text: &Spanned<String>) -> Word {
         Word::new(text.value.clone(), text.span, self.escape)
     }
@@ -173,15 +180,24 @@ impl Reader<'_> {
         Some(words)
     }
 
-    /// The whole text as one word.
+    /// The whole text as one word, of an instruction without flags.
     fn one_word(&mut self) -> Option<Word> {
         self.flags(&[]);
+        self.text_word()
+    }
+
+    fn text_word(&mut self) -> Option<Word> {
         let text = &self.statement.arguments.text;
         if text.value.is_empty() {
             self.missing("an argument");
             return None;
         }
         Some(self.word(text))
+    }
+
+    fn stop_signal(&mut self) -> Option<Instruction> {
+        self.skipped_flags();
+        self.text_word().map(Instruction::StopSignal)
     }
 
     fn from(&mut self) -> Option<Instruction> {
@@ -246,7 +262,7 @@ impl Reader<'_> {
     }
 
     fn arg(&mut self) -> Option<Instruction> {
-        self.flags(&[]);
+        self.skipped_flags();
         let words = self.words();
         if words.is_empty() {
             self.missing("at least one name");
@@ -379,7 +395,6 @@ impl Reader<'_> {
             ("start-interval", Kind::Value),
             ("retries", Kind::Value),
         ];
-        let flags = self.flags(FLAGS);
         let Shape::Healthcheck {
             kind,
             json,
@@ -388,21 +403,18 @@ impl Reader<'_> {
         else {
             return None;
         };
+        if kind
+            .as_ref()
+            .is_some_and(|kind| kind.value.eq_ignore_ascii_case("none"))
+        {
+            return self.no_healthcheck(command);
+        }
+        let flags = self.flags(FLAGS);
         let Some(kind) = kind else {
             self.missing("`CMD` or `NONE`");
             return None;
         };
         let test = match kind.value.to_ascii_uppercase().as_str() {
-            "NONE" if command.value.is_empty() => HealthcheckTest::None,
-            "NONE" => {
-                self.error(
-                    "healthcheck-none",
-                    command.span,
-                    "`HEALTHCHECK NONE` takes no arguments",
-                    None,
-                );
-                return None;
-            }
             "CMD" if command.value.is_empty() || json.as_ref().is_some_and(Vec::is_empty) => {
                 self.error(
                     "missing-argument",
@@ -439,6 +451,28 @@ impl Reader<'_> {
             start_period: self.interval(&flags, "start-period"),
             start_interval: self.interval(&flags, "start-interval"),
             retries: self.retries(&flags),
+        }))
+    }
+
+    /// `HEALTHCHECK NONE`.
+    fn no_healthcheck(&mut self, command: &Spanned<String>) -> Option<Instruction> {
+        self.skipped_flags();
+        if !command.value.is_empty() {
+            self.error(
+                "healthcheck-none",
+                command.span,
+                "`HEALTHCHECK NONE` takes no arguments",
+                None,
+            );
+            return None;
+        }
+        Some(Instruction::Healthcheck(Healthcheck {
+            test: HealthcheckTest::None,
+            interval: None,
+            timeout: None,
+            start_period: None,
+            start_interval: None,
+            retries: None,
         }))
     }
 
@@ -518,11 +552,7 @@ impl Reader<'_> {
         }
         let mut found = Vec::new();
         let instruction = read(child, self.escape, &mut found);
-        self.diagnostics
-            .extend(found.into_iter().map(|finding| Diagnostic {
-                severity: Severity::Warning,
-                ..finding
-            }));
+        self.diagnostics.extend(found.into_iter().map(as_warning));
         let instruction =
             instruction.map(|instruction| Box::new(Spanned::new(instruction, child.span)));
         Some(Instruction::Onbuild(Onbuild {
@@ -547,6 +577,13 @@ fn trigger_text(statement: &Statement) -> String {
         text.push_str(&heredoc.name);
     }
     text
+}
+
+fn as_warning(finding: Diagnostic) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Warning,
+        ..finding
+    }
 }
 
 /// Words that often begin a command whose line above lacks its continuation.
