@@ -52,6 +52,8 @@ pub(super) struct Launch<'a> {
     pub(super) kind: IdentityKind,
     pub(super) filter: Option<&'a [BpfInstruction]>,
     pub(super) streams: Streams,
+    /// The limit of descriptors that the caller has.
+    pub(super) descriptors: Rlimit,
     /// Stay in the session of the caller, as the foreground job of its terminal if there is one.
     pub(super) foreground: bool,
 }
@@ -70,6 +72,8 @@ fn prepare(launch: &Launch<'_>) -> Result<(), Failure> {
     connect(streams).during(|| "connecting the standard streams".into())?;
     session(launch.foreground).during(|| "making a session".into())?;
     sys::close_on_exec_from(3).during(|| "closing descriptors".into())?;
+    setrlimit(Resource::Nofile, launch.descriptors.clone())
+        .during(|| "restoring the limit of descriptors".into())?;
     for limit in &step.limits {
         set_limit(limit)?;
     }

@@ -7,9 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, getppid, set_parent_process_death_signal, setsid, waitpid,
+    Pid, Signal, WaitOptions, getppid, set_parent_process_death_signal, setsid, umask, waitpid,
 };
 use rustix::thread::{
     Gid, LinkNameSpaceType, Uid, UnshareFlags, move_into_link_name_space, set_thread_groups,
@@ -36,6 +37,8 @@ use super::wire::{self, Answer, Command, During, Failure, Order};
 pub fn helper_main(handler: &dyn Handler) -> ExitCode {
     sys::reset_signals();
     sys::ignore_signal(libc::SIGPIPE);
+    // What a handler makes must not depend on the caller's shell.
+    umask(Mode::from_raw_mode(0o022));
     match take_order() {
         Ok((control, order, descriptors)) => match obey(&control, order, descriptors, handler) {
             Ok(()) => ExitCode::SUCCESS,
@@ -55,11 +58,7 @@ pub fn helper_main(handler: &dyn Handler) -> ExitCode {
 /// Takes the socket away from standard input, where the command's would be.
 fn take_order() -> std::io::Result<(File, Order, Vec<OwnedFd>)> {
     let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    let null = rustix::fs::open(
-        "/dev/null",
-        rustix::fs::OFlags::RDONLY,
-        rustix::fs::Mode::empty(),
-    )?;
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, Mode::empty())?;
     rustix::stdio::dup2_stdin(null)?;
     let received = wire::receive_with(control.as_fd())?;
     let (order, descriptors) = received.ok_or(std::io::ErrorKind::UnexpectedEof)?;

@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::fs::Mode;
 use rustix::process::{
-    DumpableBehavior, Pid, Signal, WaitOptions, set_dumpable_behavior,
-    set_parent_process_death_signal, wait,
+    DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit, umask, wait,
 };
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities};
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,15 @@ fn start(birth: Birth<'_>) -> Result<(Pid, OwnedFd), Failure> {
         sys::exit_now(1); // The parent was gone before we were tied to it.
     }
     drop(birth.gate);
+    // What is made for the step has the modes it is given; the caller's mask must not show.
+    umask(Mode::empty());
+    let limit = getrlimit(Resource::Nofile);
+    // Every layer of an overlay is an open directory.
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).during(|| "raising the limit of descriptors".into())?;
     let step = birth.plan.step;
     let mut namespaces = UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
     if step.network == Network::None {
@@ -99,6 +109,7 @@ fn start(birth: Birth<'_>) -> Result<(Pid, OwnedFd), Failure> {
                 kind: birth.kind,
                 filter: birth.filter,
                 streams: birth.streams,
+                descriptors: limit,
                 foreground: birth.foreground,
             });
             let _ = wire::send(File::from(write), &failure);

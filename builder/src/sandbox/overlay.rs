@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chmodat, chownat, fstatfs, openat, statat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, fsconfig_create, fsconfig_set_flag,
@@ -12,6 +12,7 @@ use rustix::mount::{
 };
 
 use super::spec::OverlayMode;
+use super::target::{modified, set_modified};
 use super::wire::{During, Failure};
 
 /// What overlayfs takes at most, in every kernel so far.
@@ -47,7 +48,30 @@ impl Layers {
             Some((upper, work)) => Some((open_directory(upper)?, open_directory(work)?)),
             None => None,
         };
-        Ok(Self { lower, changes })
+        let layers = Self { lower, changes };
+        layers
+            .adopt_root()
+            .during(|| "giving the upper directory the attributes of the root".into())?;
+        Ok(layers)
+    }
+
+    /// The root directory of an overlay has the attributes of the upper directory, so that one gets
+    /// those of the topmost layer.
+    fn adopt_root(&self) -> Result<(), Errno> {
+        let (Some((upper, _)), Some(top)) = (&self.changes, self.lower.first()) else {
+            return Ok(());
+        };
+        let wanted = statat(top, "", AtFlags::EMPTY_PATH)?;
+        let owner = (Uid::from_raw(wanted.st_uid), Gid::from_raw(wanted.st_gid));
+        // An owner that is not mapped cannot be given.
+        let _ = chownat(upper, "", Some(owner.0), Some(owner.1), AtFlags::EMPTY_PATH);
+        chmodat(
+            upper,
+            ".",
+            Mode::from_raw_mode(wanted.st_mode),
+            AtFlags::empty(),
+        )?;
+        set_modified(upper.as_fd(), modified(&wanted))
     }
 
     /// Mounts them. With the old interface of the kernel the mount appears on top of `place`, with
@@ -62,11 +86,12 @@ impl Layers {
             Ok(mount) => Ok(OverlayMount::Detached(mount)),
             // Kernels before 6.7 do not know `lowerdir+`, before 5.2 or behind filters there is no `fsopen`.
             Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) => {
-                self.mount_old(mode, attributes, place)
-                    .during(|| self.describe(mode))?;
-                open_directory(place).map(OverlayMount::Attached)
+                match self.mount_old(mode, attributes, place) {
+                    Ok(()) => open_directory(place).map(OverlayMount::Attached),
+                    Err(error) => Err(self.explain(mode, error)),
+                }
             }
-            Err(error) => Err(error).during(|| self.describe(mode)),
+            Err(error) => Err(self.explain(mode, error)),
         }
     }
 
@@ -155,13 +180,40 @@ impl Layers {
         mounted
     }
 
-    fn describe(&self, mode: OverlayMode) -> String {
-        let xattrs = if mode == OverlayMode::User {
-            " with `userxattr` (kernel 5.11 or newer)"
-        } else {
-            ""
+    /// The kernel says no more than "invalid argument"; the usual reasons can be looked up.
+    fn explain(&self, mode: OverlayMode, error: Errno) -> Failure {
+        let xattrs = match mode {
+            OverlayMode::User => " with `userxattr`",
+            OverlayMode::Trusted => "",
         };
-        format!("mounting an overlay of {} layers{xattrs}", self.lower.len())
+        let action = format!("mounting an overlay of {} layers{xattrs}", self.lower.len());
+        let mut reason = error.to_string();
+        if let Some((upper, work)) = &self.changes {
+            if let Some(kind) = fstatfs(upper)
+                .ok()
+                .and_then(|stat| unsuitable(stat.f_type as u64))
+            {
+                reason.push_str(&format!(
+                    ": the store is on {kind}, which cannot hold the changes of an overlay; put it on \
+                     a local file system or a volume"
+                ));
+            } else if statat(work, "work/incompat", AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+                reason.push_str(": its directories were used before");
+            }
+        }
+        Failure::setup(action, reason)
+    }
+}
+
+/// Names of file systems that overlayfs refuses for an upper directory.
+fn unsuitable(kind: u64) -> Option<&'static str> {
+    match kind {
+        0x794c_7630 => Some("overlayfs (the root of a container)"),
+        0x6969 => Some("NFS"),
+        0x6573_5546 => Some("FUSE"),
+        0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
+        0x0102_1997 => Some("9p"),
+        _ => None,
     }
 }
 

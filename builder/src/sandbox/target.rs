@@ -60,9 +60,18 @@ impl From<&Stat> for Directory {
             mode: stat.st_mode as u32,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            modified: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            modified: modified(stat),
         }
     }
+}
+
+/// Seconds and nanoseconds.
+#[expect(
+    clippy::unnecessary_cast,
+    reason = "the types of `stat` fields differ between targets"
+)]
+pub(super) fn modified(stat: &Stat) -> (i64, i64) {
+    (stat.st_mtime as i64, stat.st_mtime_nsec as i64)
 }
 
 /// More links than this in one path are a loop, as for the kernel.
@@ -337,7 +346,8 @@ fn is_plain_copy(directory: BorrowedFd<'_>) -> Result<bool, Errno> {
         }))
 }
 
-fn set_modified(directory: BorrowedFd<'_>, modified: (i64, i64)) -> Result<(), Errno> {
+/// Sets the modification time of a directory, and no other.
+pub(super) fn set_modified(directory: BorrowedFd<'_>, modified: (i64, i64)) -> Result<(), Errno> {
     let times = Timestamps {
         last_access: Timespec {
             tv_sec: 0,

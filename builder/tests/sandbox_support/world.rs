@@ -23,9 +23,8 @@ pub(crate) struct World {
     counter: AtomicU32,
 }
 
-/// A step's directories and its request.
+/// A step that was not run yet.
 pub(crate) struct Step {
-    pub(crate) directory: PathBuf,
     pub(crate) spec: StepSpec,
 }
 
@@ -37,7 +36,6 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
     /// The listing of the upper directory.
     pub(crate) changes: Value,
-    pub(crate) events: Vec<Value>,
 }
 
 impl Ran {
@@ -138,7 +136,7 @@ impl World {
             read_only_root: false,
             insecure: false,
         };
-        Step { directory, spec }
+        Step { spec }
     }
 
     pub(crate) fn request(&self, request: &Request) -> Result<(Report, Collect), SandboxError> {
@@ -163,7 +161,6 @@ impl World {
             stdout: String::from_utf8_lossy(&io.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&io.stderr).into_owned(),
             changes: report.value,
-            events: io.events,
         })
     }
 
