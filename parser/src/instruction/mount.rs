@@ -47,7 +47,8 @@ pub struct BindMount {
     pub from: Option<String>,
     /// Path in it; its root when absent.
     pub source: Option<String>,
-    /// Where it appears; relative to the working directory.
+    /// Where it appears; relative to the working directory, which an empty one means itself.
+    /// Joined with a working directory of `/` it must be refused.
     pub target: String,
     /// Whether it is read-only, as it is by default. What is written otherwise is thrown away.
     pub read_only: bool,
@@ -58,7 +59,8 @@ pub struct BindMount {
 pub struct CacheMount {
     /// `id`; the target path when absent.
     pub id: Option<String>,
-    /// Where it appears; relative to the working directory.
+    /// Where it appears; relative to the working directory, which an empty one means itself.
+    /// Joined with a working directory of `/` it must be refused.
     pub target: String,
     /// What first fills the cache.
     pub from: Option<String>,
@@ -91,7 +93,8 @@ pub enum Sharing {
 /// `type=tmpfs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TmpfsMount {
-    /// Where it appears; relative to the working directory.
+    /// Where it appears; relative to the working directory, which an empty one means itself.
+    /// Joined with a working directory of `/` it must be refused.
     pub target: String,
     /// Upper bound in bytes.
     pub size: Option<u64>,

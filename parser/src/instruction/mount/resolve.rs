@@ -45,13 +45,13 @@ pub(super) fn resolve(
     values.check(&kind)?;
     match kind.as_str() {
         "bind" => Ok(ResolvedMount::Bind(BindMount {
-            target: values.target(mount.span)?,
+            target: values.target()?,
             read_only: values.read_only.unwrap_or(true),
             from: text(values.from),
             source: text(values.source),
         })),
         "cache" => Ok(ResolvedMount::Cache(CacheMount {
-            target: values.target(mount.span)?,
+            target: values.target()?,
             sharing: values.sharing()?,
             read_only: values.read_only.unwrap_or(false),
             id: text(values.id),
@@ -62,7 +62,7 @@ pub(super) fn resolve(
             gid: number(values.gid),
         })),
         "tmpfs" => Ok(ResolvedMount::Tmpfs(TmpfsMount {
-            target: values.target(mount.span)?,
+            target: values.target()?,
             size: number(values.size),
             read_only: values.read_only.unwrap_or(false),
         })),
@@ -205,13 +205,10 @@ impl Values {
         at(present(self.from.as_ref()), kind != "secret", "from")
     }
 
-    fn target(&self, mount: Span) -> Result<String, Diagnostic> {
-        let Some(target) = self
-            .target
-            .as_ref()
-            .filter(|target| !target.value.is_empty())
-        else {
-            return Err(bad(mount, "a mount needs a target").with_help("add `target=PATH`"));
+    /// The target as written; none is the working directory, which only the builder knows.
+    fn target(&self) -> Result<String, Diagnostic> {
+        let Some(target) = &self.target else {
+            return Ok(String::new());
         };
         let root = target
             .value
