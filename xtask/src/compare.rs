@@ -269,7 +269,10 @@ impl Builder {
             Peer::Docker => Dockerd::start(scratch).map(Self::Docker),
             Peer::Buildah => {
                 require("buildah", "buildah")?;
-                Buildah::new(scratch, "buildah").map(Self::Buildah)
+                Ok(Self::Buildah(Buildah::new(
+                    scratch.subdir("buildah")?,
+                    scratch.storage_driver(),
+                )))
             }
         }
     }

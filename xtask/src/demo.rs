@@ -79,7 +79,9 @@ pub(crate) fn run() -> Result<()> {
     demo.build()?;
 
     title("Push it");
-    demo.rbuild(&demo.store).args(["tag", NAME, &image]).show_and_run()?;
+    demo.rbuild(&demo.store)
+        .args(["tag", NAME, &image])
+        .show_and_run()?;
     demo.rbuild(&demo.store)
         .args(["push", &image])
         .show_and_run()?;

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::bench::Group;
 use crate::process::{Cmd, Daemon};
 use crate::workspace::{Binaries, Scratch, which};
 
@@ -44,11 +45,6 @@ impl Rbuild {
         Cmd::new(&self.binary)
             .env("RBUILD_ROOT", &self.root)
             .env("DOCKER_CONFIG", &self.docker_config)
-    }
-
-    /// Where the store is.
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
     }
 
     /// Imports an image archive.
@@ -158,7 +154,7 @@ fn loopback_address(line: &str) -> Option<String> {
 
 /// Debian's dockerd with private data, execution root and socket.
 pub(crate) struct Dockerd {
-    daemon: Daemon,
+    _daemon: Daemon,
     client: PathBuf,
     host: String,
     config: PathBuf,
@@ -167,6 +163,20 @@ pub(crate) struct Dockerd {
 impl Dockerd {
     /// Starts a daemon that keeps everything below the scratch directory.
     pub(crate) fn start(scratch: &Scratch) -> Result<Self> {
+        Self::start_as(scratch, |cmd| cmd)
+    }
+
+    /// Starts a daemon whose processes and containers all belong to `group`.
+    pub(crate) fn start_in(scratch: &Scratch, group: &Group) -> Result<Self> {
+        Self::start_as(scratch, |cmd| {
+            group.enter(
+                &cmd.arg("--cgroup-parent")
+                    .arg(group.parent_for_containers()),
+            )
+        })
+    }
+
+    fn start_as(scratch: &Scratch, change: impl FnOnce(Cmd) -> Cmd) -> Result<Self> {
         let home = scratch.subdir("docker")?;
         let host = format!("unix://{}", home.join("d.sock").display());
         let mut cmd =
@@ -183,7 +193,7 @@ impl Dockerd {
         if scratch.storage_driver() == "vfs" {
             cmd = cmd.args(["--storage-driver", "vfs"]);
         }
-        let mut daemon = cmd.daemon("dockerd", &home.join("log"))?;
+        let mut daemon = change(cmd).daemon("dockerd", &home.join("log"))?;
         // Debian's own client: a newer one found first on PATH may lack the builder's plug-in.
         let debian = PathBuf::from("/usr/bin/docker");
         let client = if debian.is_file() {
@@ -199,7 +209,7 @@ impl Dockerd {
                 .is_ok()
         })?;
         Ok(Self {
-            daemon,
+            _daemon: daemon,
             client,
             host,
             config: scratch.subdir("docker-config")?,
@@ -212,11 +222,6 @@ impl Dockerd {
             .env("DOCKER_HOST", &self.host)
             .env("DOCKER_CONFIG", &self.config)
             .env("DOCKER_BUILDKIT", "1")
-    }
-
-    /// The daemon's process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.daemon.pid()
     }
 }
 
@@ -408,12 +413,9 @@ pub(crate) struct Buildah {
 }
 
 impl Buildah {
-    /// Storage named `name` below the scratch directory; there is no daemon.
-    pub(crate) fn new(scratch: &Scratch, name: &str) -> Result<Self> {
-        Ok(Self {
-            home: scratch.subdir(name)?,
-            driver: scratch.storage_driver(),
-        })
+    /// Storage in `home`; there is no daemon.
+    pub(crate) fn new(home: PathBuf, driver: &'static str) -> Self {
+        Self { home, driver }
     }
 
     /// A command with the private storage.

@@ -7,6 +7,7 @@
 
 mod archive;
 mod base;
+mod bench;
 mod compare;
 mod demo;
 mod engine;
@@ -45,6 +46,8 @@ enum Task {
         #[arg(long = "for", value_enum, default_value = "test")]
         purpose: setup::Purpose,
     },
+    /// Measure rbuild beside BuildKit and buildah.
+    Bench(bench::Options),
     /// Show the whole way: base images, build, push, pull by digest, run.
     Demo,
     /// Run every test: the workspace's, those against other engines, and the comparison.
@@ -84,6 +87,14 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Tidy => tidy::run(),
         Task::Setup { purpose } => setup::run(purpose),
+        Task::Bench(options) => {
+            setup::run(setup::Purpose::Bench)?;
+            let against = Against {
+                filter: None,
+                release: true,
+            };
+            as_root(&against, |binaries| bench::run(binaries, &options))
+        }
         Task::Demo => demo::run(),
         Task::Test => suite::run(),
         Task::Peers(against) => as_root(&against, |binaries| {

@@ -57,7 +57,7 @@ pub(crate) fn run(binaries: &Binaries, filter: Option<String>) -> Result<()> {
         dockerd: Dockerd::start(&scratch)?,
         podman: Podman::new(&scratch)?,
         containerd: Containerd::start(&scratch)?,
-        buildah: Buildah::new(&scratch, "buildah")?,
+        buildah: Buildah::new(scratch.subdir("buildah")?, scratch.storage_driver()),
         registry,
         scratch,
     };

@@ -57,6 +57,23 @@ impl Cmd {
         self
     }
 
+    /// A command that runs this one as its last arguments, in the same environment and directory.
+    pub(crate) fn wrapped_in(&self, words: &[&str]) -> Self {
+        let mut wrapped = words[1..].iter().fold(Self::new(words[0]), Self::arg);
+        wrapped = wrapped
+            .arg(self.command.get_program())
+            .args(self.command.get_args());
+        for (variable, value) in self.command.get_envs() {
+            if let Some(value) = value {
+                wrapped.command.env(variable, value);
+            }
+        }
+        if let Some(directory) = self.command.get_current_dir() {
+            wrapped.command.current_dir(directory);
+        }
+        wrapped
+    }
+
     /// The command line, quoted for a shell.
     pub(crate) fn shown(&self) -> &str {
         &self.shown
@@ -140,19 +157,9 @@ impl Cmd {
     ) -> Result<(Daemon, Option<std::process::ChildStdout>)> {
         let file =
             File::create(log).with_context(|| format!("cannot create `{}`", log.display()))?;
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig", "TERM", "--"])
-            .arg(self.command.get_program())
-            .args(self.command.get_args());
-        for (variable, value) in self.command.get_envs() {
-            if let Some(value) = value {
-                command.env(variable, value);
-            }
-        }
-        if let Some(directory) = self.command.get_current_dir() {
-            command.current_dir(directory);
-        }
+        let mut command = self
+            .wrapped_in(&["setpriv", "--pdeathsig", "TERM", "--"])
+            .command;
         command.stdin(Stdio::null()).stderr(file.try_clone()?);
         command.stdout(if piped {
             Stdio::piped()
@@ -182,11 +189,6 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// The process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Asks `ready` until it says yes; fails when the daemon ends or takes too long.
     pub(crate) fn wait_until(&mut self, mut ready: impl FnMut() -> bool) -> Result<()> {
         let deadline = Instant::now() + DAEMON_LIMIT;
