@@ -74,11 +74,15 @@ impl Client {
 
     /// Fetches a manifest or index by tag or digest and hashes it.
     pub async fn manifest(&self, reference: &Reference) -> Result<Document> {
+        self.manifest_of(reference, &describe(reference)).await
+    }
+
+    /// The same, with the name that messages show.
+    pub(crate) async fn manifest_of(&self, reference: &Reference, what: &str) -> Result<Document> {
         let mut last = None;
         for endpoint in self.endpoints(reference) {
-            let what = describe(reference);
-            let ask = || self.fetch(&endpoint, reference, &what);
-            match self.retrying(&what, &Silent, ask).await {
+            let ask = || self.fetch(&endpoint, reference, what);
+            match self.retrying(what, &Silent, ask).await {
                 Ok(document) => return Ok(document),
                 Err(error) => last = Some(next_mirror(&endpoint, reference, error)?),
             }
@@ -128,7 +132,7 @@ impl Client {
                     reason: format!("it is no manifest ({reason})"),
                 },
                 problem => ClientError::Image {
-                    reference: reference.familiar(),
+                    reference: what.to_owned(),
                     problem,
                 },
             })?;

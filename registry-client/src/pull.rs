@@ -102,9 +102,10 @@ impl Client {
         // The same layer may stand at several places.
         let mut seen = HashSet::new();
         let layers = image.manifest.value().layers.iter().enumerate();
-        let pulls = layers
+        let pulls: Vec<_> = layers
             .filter(|(index, layer)| wanted(*index, layer) && seen.insert(layer.digest))
-            .map(|(_, layer)| self.pull_blob(&image.reference, layer, store, observer));
+            .map(|(_, layer)| self.pull_blob(&image.reference, layer, store, observer))
+            .collect();
         futures_util::stream::iter(pulls)
             .buffer_unordered(self.config().parallel.max(1))
             .try_collect()
@@ -127,9 +128,8 @@ impl Client {
                 return Ok(Document { descriptor, bytes });
             }
         }
-        let document = self
-            .manifest(&reference.with_digest(descriptor.digest))
-            .await?;
+        let by_digest = reference.with_digest(descriptor.digest);
+        let document = self.manifest_of(&by_digest, &what).await?;
         keep(store, &document.descriptor, &document.bytes, &what)?;
         Ok(document)
     }

@@ -9,6 +9,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use rbuild_image::{Descriptor, MediaType, Reference, RepositoryName};
 use rbuild_store::BlobStore;
 
+use crate::client::Endpoint;
 use crate::upload::Pusher;
 use crate::{Client, Observer, Result, blob};
 
@@ -123,21 +124,30 @@ impl Client {
         let mut seen = HashSet::new();
         let blobs = blobs.iter();
         let blobs = blobs.filter(|source| seen.insert(source.descriptor.digest));
-        let pushes = blobs.map(|source| async move {
-            let what = blob::describe(source.descriptor());
-            let _permit = self.transfer_permit(&endpoint.host).await;
-            let pusher = Pusher {
-                client: self,
-                endpoint,
-                source,
-                what: &what,
-                observer,
-            };
-            pusher.run().await
-        });
+        let pushes: Vec<_> = blobs
+            .map(|source| self.push_blob_to(endpoint, source, observer))
+            .collect();
         futures_util::stream::iter(pushes)
             .buffer_unordered(self.config().parallel.max(1))
             .try_collect()
             .await
+    }
+
+    async fn push_blob_to(
+        &self,
+        endpoint: &Endpoint,
+        source: &BlobSource,
+        observer: &dyn Observer,
+    ) -> Result<()> {
+        let what = blob::describe(source.descriptor());
+        let _permit = self.transfer_permit(&endpoint.host).await;
+        let pusher = Pusher {
+            client: self,
+            endpoint,
+            source,
+            what: &what,
+            observer,
+        };
+        pusher.run().await
     }
 }
