@@ -240,11 +240,13 @@ impl From<Error> for ApiError {
                 "tag": tag.as_str(),
                 "current": current.map(|digest| digest.to_string()),
             })),
+            // The status by which clients know that a registry does not delete what they name.
             Error::InUse { by } => Self::new(
-                StatusCode::CONFLICT,
+                StatusCode::METHOD_NOT_ALLOWED,
                 "DENIED",
                 format!("{text}; delete that manifest first"),
             )
+            .header(header::ALLOW, "GET, HEAD")
             .detail(json!({ "manifest": by.to_string() })),
             Error::NoSpace => Self::new(
                 StatusCode::INSUFFICIENT_STORAGE,

@@ -6,8 +6,8 @@ use rbuild_image::{Algorithm, Digest, RepositoryName, Tag};
 use super::error::ApiError;
 use super::route::parse_digest;
 
-/// Entries of a list that are sent when the client does not say how many.
-const PAGE: usize = 1000;
+/// Entries of a list that are sent at once, and when the client does not say how many.
+const PAGE: usize = 10_000;
 /// Tags that one manifest push may set.
 const TAGS: usize = 100;
 

@@ -48,15 +48,13 @@ impl Registry {
     /// Opens a blob for reading.
     pub fn open_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<OpenBlob> {
         let record = self.intact_record(repository, digest)?;
-        let content = match record.content {
-            Some(bytes) => Content::Bytes(bytes),
-            None => match self.blobs().open(digest)? {
-                Some(reader) => Content::Reader(reader),
-                None => {
-                    tracing::error!(%digest, "a blob is damaged or missing on disk; pushing it again heals it");
-                    return Err(Error::BlobUnknown(*digest));
-                }
-            },
+        let content = if let Some(bytes) = record.content {
+            Content::Bytes(bytes)
+        } else if let Some(reader) = self.blobs().open(digest)? {
+            Content::Reader(reader)
+        } else {
+            tracing::error!(%digest, "a blob is damaged or missing on disk; pushing it again heals it");
+            return Err(Error::BlobUnknown(*digest));
         };
         Ok(OpenBlob {
             blob: record.blob,

@@ -36,7 +36,6 @@ impl Stamp {
 
     #[expect(
         clippy::unnecessary_cast,
-        clippy::cast_lossless,
         clippy::cast_possible_wrap,
         clippy::cast_sign_loss,
         reason = "the field types of `stat` differ between architectures; the values fit"

@@ -67,7 +67,8 @@ fn a_second_process_sees_the_same_store() {
 #[test]
 fn damage_counts_as_absent_and_heals_when_committed_again() {
     let content = b"precious content";
-    let damages: [(&str, &dyn Fn(&Path)); 3] = [
+    type Damage<'a> = (&'a str, &'a dyn Fn(&Path));
+    let damages: [Damage<'_>; 3] = [
         ("truncated", &|path| {
             let file = fs::OpenOptions::new().write(true).open(path).expect("open");
             file.set_len(3).expect("truncate");
@@ -132,9 +133,9 @@ fn a_sweep_takes_old_leftovers_and_no_live_ingest() {
     let mut live = store.ingest().expect("ingest");
     live.write_all(b"alive").expect("write");
 
-    let past = SystemTime::now() - Duration::from_secs(3600);
+    let past = SystemTime::now() - Duration::from_hours(1);
     assert_eq!(store.sweep(past).expect("sweep"), Swept::default());
-    let future = SystemTime::now() + Duration::from_secs(3600);
+    let future = SystemTime::now() + Duration::from_hours(1);
     assert_eq!(
         store.sweep(future).expect("sweep"),
         Swept {
@@ -164,7 +165,7 @@ fn foreign_files_are_left_alone() {
         .expect("walk");
     assert_eq!(seen, [blob]);
     store
-        .sweep(SystemTime::now() + Duration::from_secs(3600))
+        .sweep(SystemTime::now() + Duration::from_hours(1))
         .expect("sweep");
     assert!(foreign.exists() && directory.path().join("ingest/notes.txt").exists());
 }

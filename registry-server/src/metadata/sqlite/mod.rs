@@ -1,4 +1,4 @@
-//! Metadata in one embedded SQLite file.
+//! Metadata in one embedded `SQLite` file.
 //!
 //! One thread writes. It takes all transactions that wait and commits them together, so many small pushes share one `fsync`;
 //! each of them still happens as a whole or not at all (a savepoint each), and is answered only after the common commit.
@@ -28,7 +28,7 @@ const GROUP: usize = 256;
 /// Idle read connections that are kept.
 const IDLE_READERS: usize = 4;
 
-/// Metadata in an SQLite file.
+/// Metadata in an `SQLite` file.
 pub struct SqliteMetadata {
     path: PathBuf,
     readers: Mutex<Vec<Connection>>,
@@ -94,7 +94,7 @@ impl SqliteMetadata {
         self.read(|connection| Ok(connection.execute("VACUUM INTO ?1", [target]).map(drop)?))
     }
 
-    /// Reads the whole file and reports what SQLite finds wrong with it; empty if nothing.
+    /// Reads the whole file and reports what `SQLite` finds wrong with it; empty if nothing.
     pub fn check(&self) -> Result<Vec<String>> {
         self.read(|connection| {
             let mut statement = connection.prepare("PRAGMA integrity_check")?;

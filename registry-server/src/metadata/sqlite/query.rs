@@ -120,7 +120,7 @@ pub(super) fn holders(
     for (id, name) in places {
         let repository: RepositoryName = parsed(&name)?;
         let before = holders.len();
-        climb(connection, id, &repository, vec![*digest], &mut holders)?;
+        climb(connection, id, &repository, &[*digest], &mut holders)?;
         if holders.len() == before {
             let until: i64 = connection
                 .prepare_cached(
@@ -147,7 +147,7 @@ fn climb(
     connection: &Connection,
     repository: i64,
     name: &RepositoryName,
-    path: Vec<Digest>,
+    path: &[Digest],
     holders: &mut Vec<Holder>,
 ) -> Result<()> {
     let Some(top) = path.last().map(ToString::to_string) else {
@@ -162,7 +162,7 @@ fn climb(
     if !tags.is_empty() {
         holders.push(Holder {
             repository: name.clone(),
-            path: path.clone(),
+            path: path.to_vec(),
             tags: tags.iter().map(|tag| parsed(tag)).collect::<Result<_>>()?,
             protected_until: None,
         });
@@ -184,9 +184,9 @@ fn climb(
     for parent in parents {
         let parent: Digest = parsed(&parent)?;
         if !path.contains(&parent) {
-            let mut longer = path.clone();
+            let mut longer = path.to_vec();
             longer.push(parent);
-            climb(connection, repository, name, longer, holders)?;
+            climb(connection, repository, name, &longer, holders)?;
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! The tables, as numbered steps that are never changed once released.
 //!
-//! The SQL keeps to what PostgreSQL understands as well, so that a second store can share it.
+//! The SQL keeps to what `PostgreSQL` understands as well, so that a second store can share it.
 
 use rusqlite::Connection;
 

@@ -1,0 +1,301 @@
+//! Requests that no client should send: 4xx, bounded, and nothing else disturbed.
+
+mod support;
+
+use std::io::{BufReader, Read, Write};
+use std::time::Duration;
+
+use rbuild_image::Digest;
+use support::{Fixture, IMAGE, bytes, image, read_answer};
+
+#[test]
+fn malformed_names_and_digests_are_client_errors() {
+    let registry = Fixture::new();
+    let long = "a".repeat(300);
+    let digest = Digest::sha256(b"x");
+    for path in [
+        "/v2/UPPER/tags/list".to_owned(),
+        "/v2/a..b/tags/list".to_owned(),
+        "/v2/../../../etc/passwd/tags/list".to_owned(),
+        "/v2/%2e%2e/tags/list".to_owned(),
+        "/v2/a%00b/tags/list".to_owned(),
+        "/v2/a//b/tags/list".to_owned(),
+        format!("/v2/{long}/tags/list"),
+        format!("/v2/a/manifests/{long}"),
+        "/v2/a/manifests/sha256:".to_owned(),
+        "/v2/a/manifests/sha256:zz".to_owned(),
+        format!("/v2/a/blobs/{}", digest.to_string().to_uppercase()),
+        format!("/v2/a/blobs/sha512:{}", digest.hex()),
+        "/v2/a/blobs/uploads/not-an-id".to_owned(),
+        "/v2/a/referrers/x".to_owned(),
+        "/v2/a/tags/list?n=%ff".to_owned(),
+        "/v2/%/tags/list".to_owned(),
+    ] {
+        for method in ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "BREW"] {
+            let answer = registry.send(method, &path, &[], b"");
+            assert!(
+                (400..500).contains(&answer.status),
+                "{method} {path}: {answer:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn long_addresses_and_heads_are_refused_quickly() {
+    let registry = Fixture::new();
+    let long = format!(
+        "GET /v2/{} HTTP/1.1\r\nHost: x\r\n\r\n",
+        "a/".repeat(500_000)
+    );
+    let header = format!(
+        "GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n",
+        "a".repeat(1_000_000)
+    );
+    let many = format!(
+        "GET /v2/ HTTP/1.1\r\nHost: x\r\n{}\r\n",
+        (0..5000)
+            .map(|n| format!("X-{n}: y\r\n"))
+            .collect::<String>()
+    );
+    for (name, request) in [("address", long), ("header", header), ("headers", many)] {
+        if let Some(answer) = registry.raw(request.as_bytes(), false) {
+            assert!((400..500).contains(&answer.status), "{name}: {answer:?}");
+        }
+    }
+    let query = format!("/v2/a/tags/list?{}", "n=1&".repeat(10_000));
+    registry.get(&query).expect_status(414);
+    registry.get("/v2/").expect_status(200);
+}
+
+#[test]
+fn two_ways_to_say_the_length_are_not_believed() {
+    let registry = Fixture::new();
+    let smuggled = "GET /v2/_catalog HTTP/1.1\r\nHost: x\r\n\r\n";
+    let requests = [
+        format!(
+            "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}",
+            smuggled.len()
+        ),
+        format!(
+            "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: {}\r\n\r\n{smuggled}",
+            smuggled.len()
+        ),
+        "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\n12345".to_owned(),
+        "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: identity, chunked2\r\n\r\n".to_owned(),
+        "GET /v2/ HTTP/1.1\r\nHost : x\r\n\r\n".to_owned(),
+        "GET /v2/ HTTP/1.1\r\nHost: x\r\n folded: y\r\n\r\n".to_owned(),
+        "\0\0\0\0\r\n\r\n".to_owned(),
+    ];
+    for request in requests {
+        let mut stream = registry.connect();
+        let _ = stream.write_all(request.as_bytes());
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut text = Vec::new();
+        let _ = stream.read_to_end(&mut text);
+        let text = String::from_utf8_lossy(&text);
+        assert!(
+            !text.contains("repositories"),
+            "answered twice to {request:?}: {text}"
+        );
+    }
+}
+
+#[test]
+fn slow_clients_lose_their_connection_and_disturb_nobody() {
+    let registry = Fixture::with(|config| {
+        config.limits.head_time = Duration::from_millis(200);
+        config.limits.idle_time = Duration::from_millis(200);
+    });
+    let mut head = registry.connect();
+    head.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n")
+        .expect("write");
+    let location = registry.start("a");
+    let mut body = registry.connect();
+    write!(
+        body,
+        "PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n0123456789"
+    )
+    .expect("write");
+    registry.get("/v2/").expect_status(200);
+    let mut rest = Vec::new();
+    let _ = head.read_to_end(&mut rest);
+    let answer = read_answer(&mut BufReader::new(body), false).expect("an answer");
+    answer.expect_error(408, "BLOB_UPLOAD_INVALID");
+    // What came is kept, and the client is told so.
+    assert_eq!(registry.get(&location).header("range"), Some("0-9"));
+}
+
+#[test]
+fn a_body_that_breaks_off_can_be_continued() {
+    let registry = Fixture::new();
+    for length in [1000, 500_000] {
+        let content = bytes(length);
+        let digest = Digest::sha256(&content);
+        let location = registry.start("a");
+        let mut stream = registry.connect();
+        write!(
+            stream,
+            "PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+        )
+        .expect("write");
+        stream.write_all(&content[..length / 2]).expect("write");
+        stream
+            .shutdown(std::net::Shutdown::Write)
+            .expect("shutdown");
+        let _ = read_answer(&mut BufReader::new(stream), false);
+        let state = registry.get(&location);
+        state.expect_status(204);
+        let last: usize = state
+            .header("range")
+            .and_then(|range| range.strip_prefix("0-"))
+            .and_then(|last| last.parse().ok())
+            .expect("a range");
+        let at = last + 1;
+        assert!(at <= length / 2);
+        let range = format!("{at}-{}", length - 1);
+        registry
+            .send(
+                "PATCH",
+                &location,
+                &[("Content-Range", &range)],
+                &content[at..],
+            )
+            .expect_status(202);
+        registry
+            .send("PUT", &format!("{location}?digest={digest}"), &[], b"")
+            .expect_status(201);
+        assert!(registry.get(&format!("/v2/a/blobs/{digest}")).body == content);
+    }
+}
+
+#[test]
+fn an_upload_has_one_writer_at_a_time() {
+    let registry = Fixture::new();
+    let location = registry.start("a");
+    let mut first = registry.connect();
+    write!(
+        first,
+        "PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nAAAAA"
+    )
+    .expect("write");
+    // The first writer is known to be at work once the second is turned away.
+    let mut turned_away = false;
+    for _ in 0..1000 {
+        let answer = registry.send("PATCH", &location, &[("Content-Range", "0-4")], b"BBBBB");
+        if answer.status == 409 {
+            turned_away = true;
+            break;
+        }
+        assert_eq!(answer.status, 202);
+        return; // The second came first; then it is the first that is turned away, which is as good.
+    }
+    assert!(turned_away);
+    registry
+        .send(
+            "PUT",
+            &format!("{location}?digest={}", Digest::sha256(b"x")),
+            &[],
+            b"",
+        )
+        .expect_error(409, "BLOB_UPLOAD_INVALID");
+    first.write_all(b"AAAAA").expect("write");
+    read_answer(&mut BufReader::new(first), false)
+        .expect("an answer")
+        .expect_status(202);
+    let digest = Digest::sha256(b"AAAAAAAAAA");
+    registry
+        .send("PUT", &format!("{location}?digest={digest}"), &[], b"")
+        .expect_status(201);
+}
+
+#[test]
+fn chunks_that_lie_about_their_length_change_nothing() {
+    let registry = Fixture::new();
+    let location = registry.start("a");
+    registry
+        .send("PATCH", &location, &[], b"01234")
+        .expect_status(202);
+    let lies = [("Content-Range", "5-6")];
+    registry
+        .send("PATCH", &location, &lies, b"567")
+        .expect_error(400, "SIZE_INVALID");
+    let chunked = [("Content-Range", "5-6"), ("Transfer-Encoding", "chunked")];
+    registry
+        .send("PATCH", &location, &chunked, b"1\r\nX\r\n0\r\n\r\n")
+        .expect_error(400, "SIZE_INVALID");
+    registry
+        .send("PATCH", &location, &chunked, b"9\r\nXXXXXXXXX\r\n0\r\n\r\n")
+        .expect_error(400, "SIZE_INVALID");
+    assert_eq!(registry.get(&location).header("range"), Some("0-4"));
+    let digest = Digest::sha256(b"0123456");
+    registry
+        .send(
+            "PUT",
+            &format!("{location}?digest={digest}"),
+            &[("Content-Range", "5-6")],
+            b"56",
+        )
+        .expect_status(201);
+}
+
+#[test]
+fn abandoned_uploads_are_bounded_and_forgotten() {
+    let registry = Fixture::with(|config| config.limits.empty_uploads = 5);
+    for _ in 0..5 {
+        registry.start("a");
+    }
+    let answer = registry.send("POST", "/v2/a/blobs/uploads/", &[], b"");
+    answer.expect_error(429, "TOOMANYREQUESTS");
+    assert!(answer.header("retry-after").is_some());
+}
+
+#[test]
+fn a_full_disk_stops_pushes_and_nothing_else() {
+    let mut registry = Fixture::new();
+    let digest = registry.push_image("a", "v1", b"layer");
+    registry.config.limits.reserve_bytes = u64::MAX;
+    registry.restart();
+    let answer = registry.send("POST", "/v2/a/blobs/uploads/", &[], b"");
+    answer.expect_error(507, "DENIED");
+    registry
+        .put_manifest("a", "v2", &image(b"layer"))
+        .expect_error(507, "DENIED");
+    registry.get("/readyz").expect_status(503);
+    registry.get("/healthz").expect_status(200);
+    registry.get("/v2/a/manifests/v1").expect_status(200);
+    registry
+        .delete(&format!("/v2/a/manifests/{digest}"))
+        .expect_status(202);
+}
+
+#[test]
+fn deeply_nested_and_huge_manifests_are_refused() {
+    let registry = Fixture::new();
+    let nested = format!(
+        r#"{{"schemaVersion":2,"config":{}{}}}"#,
+        r#"{"a":"#.repeat(200_000),
+        "}".repeat(200_000)
+    );
+    let list = "[".repeat(1_000_000);
+    for body in [nested, list] {
+        registry
+            .send(
+                "PUT",
+                "/v2/a/manifests/v1",
+                &[("Content-Type", IMAGE)],
+                body.as_bytes(),
+            )
+            .expect_error(400, "MANIFEST_INVALID");
+    }
+    let running = registry.running.as_ref().expect("runs");
+    assert_eq!(
+        running
+            .registry()
+            .metadata()
+            .totals()
+            .expect("totals")
+            .manifests,
+        0
+    );
+}
