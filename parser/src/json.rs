@@ -15,8 +15,8 @@ use crate::syntax::{Shape, Statement};
 
 /// The tree of a Dockerfile as JSON.
 ///
-/// With an error there is a key `error` with its text; what could be read is there as well. A file
-/// that only lacks `FROM` is no error here: it may be a part of a Dockerfile.
+/// With an error there is a key `error` with its text; what could be read is there as well. What
+/// counts is what [`refusal`] says.
 pub fn to_json(parsed: &Parsed, source: &str) -> Value {
     let index = LineIndex::new(source);
     let mut object = Map::new();
@@ -52,12 +52,23 @@ pub fn to_json(parsed: &Parsed, source: &str) -> Value {
     Value::Object(object)
 }
 
+/// Errors about what a build would do with a well-formed file. A part of a Dockerfile may lack its
+/// `FROM`; a bad value may stand in a stage that is never built.
+const NOT_SYNTAX: [&str; 6] = [
+    "no-stage",
+    "bad-mount",
+    "unknown-mount-key",
+    "unknown-mount-type",
+    "bad-port",
+    "bad-signal",
+];
+
 /// The first error that makes `rbuild parse --json` refuse a file.
 pub fn refusal(parsed: &Parsed) -> Option<&Diagnostic> {
     parsed
         .diagnostics
         .iter()
-        .find(|diagnostic| diagnostic.is_error() && diagnostic.code != "no-stage")
+        .find(|diagnostic| diagnostic.is_error() && !NOT_SYNTAX.contains(&diagnostic.code))
 }
 
 /// Diagnostics as JSON, for `--format=json`.

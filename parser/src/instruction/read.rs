@@ -7,6 +7,8 @@ use super::{
 };
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::duration;
+use crate::port;
+use crate::signal;
 use crate::span::{Span, Spanned};
 use crate::suggest::suggest;
 use crate::syntax::{Shape, Statement};
@@ -74,7 +76,7 @@ impl Reader<'_> {
             "ENV" => self
                 .pairs()
                 .map(|(pairs, legacy)| Instruction::Env(Env { pairs, legacy })),
-            "EXPOSE" => self.some_words().map(Instruction::Expose),
+            "EXPOSE" => self.expose(),
             "FROM" => self.from(),
             "HEALTHCHECK" => self.healthcheck(),
             "LABEL" => self
@@ -197,7 +199,41 @@ impl Reader<'_> {
 
     fn stop_signal(&mut self) -> Option<Instruction> {
         self.skipped_flags();
-        self.text_word().map(Instruction::StopSignal)
+        let word = self.text_word()?;
+        if let Some(text) = constant(&word)
+            && !signal::is_signal(&text)
+        {
+            let bare = text.to_ascii_uppercase();
+            let near = suggest(bare.strip_prefix("SIG").unwrap_or(&bare), signal::names());
+            let help = near.map(|near| format!("did you mean `SIG{near}`?"));
+            self.error(
+                "bad-signal",
+                word.span,
+                format!("`{text}` is no signal"),
+                help,
+            );
+            return None;
+        }
+        Some(Instruction::StopSignal(word))
+    }
+
+    /// Ports without a variable are checked here; the others can be only when they are expanded.
+    fn expose(&mut self) -> Option<Instruction> {
+        let words = self.some_words()?;
+        for word in &words {
+            let Some(text) = constant(word) else { continue };
+            if let Err(reason) = port::parse(&text) {
+                let help = if text.ends_with(',') {
+                    Some("ports are separated by blanks".to_owned())
+                } else if text.starts_with('#') {
+                    Some("a comment needs a line of its own".to_owned())
+                } else {
+                    None
+                };
+                self.error("bad-port", word.span, reason, help);
+            }
+        }
+        Some(Instruction::Expose(words))
     }
 
     fn from(&mut self) -> Option<Instruction> {
@@ -560,6 +596,14 @@ impl Reader<'_> {
             instruction,
         }))
     }
+}
+
+/// The text of a word that has no variable; `None` when only the build can know it.
+fn constant(word: &Word) -> Option<String> {
+    if word.has_variables() {
+        return None;
+    }
+    word.expand(&|_| None).ok().map(|expansion| expansion.text)
 }
 
 /// The trigger as the image config stores it: without `ONBUILD`, the heredocs put back below.
