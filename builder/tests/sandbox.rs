@@ -4,6 +4,11 @@
 //! `main` of its own instead of the standard harness. As root it runs every test as root and then
 //! again as an ordinary user, [`USER`], if the machine has it.
 
+#![expect(
+    clippy::panic,
+    reason = "a test without the standard harness is no test to clippy"
+)]
+
 mod sandbox_support;
 
 use std::process::ExitCode;

@@ -60,8 +60,8 @@ pub(super) struct Launch<'a> {
 
 /// Becomes the command. Returns only what kept it from that; a program that cannot be executed is
 /// not such a failure but ends the process with 126 or 127, and a message on standard error.
-pub(super) fn launch(launch: Launch<'_>) -> Failure {
-    match prepare(&launch) {
+pub(super) fn launch(launch: &Launch<'_>) -> Failure {
+    match prepare(launch) {
         Ok(()) => execute(launch.step),
         Err(failure) => failure,
     }
@@ -72,7 +72,7 @@ fn prepare(launch: &Launch<'_>) -> Result<(), Failure> {
     connect(streams).during(|| "connecting the standard streams".into())?;
     session(launch.foreground).during(|| "making a session".into())?;
     sys::close_on_exec_from(3).during(|| "closing descriptors".into())?;
-    setrlimit(Resource::Nofile, launch.descriptors.clone())
+    setrlimit(Resource::Nofile, launch.descriptors)
         .during(|| "restoring the limit of descriptors".into())?;
     for limit in &step.limits {
         set_limit(limit)?;

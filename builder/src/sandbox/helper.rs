@@ -381,14 +381,16 @@ fn check(step: &StepSpec) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The step's `/etc/hosts`, as BuildKit writes it.
+/// The step's `/etc/hosts`, as `BuildKit` writes it.
 fn hosts(step: &StepSpec) -> Vec<u8> {
     let mut text = format!(
         "127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n",
         step.hostname
     );
     for (name, address) in &step.extra_hosts {
-        text.push_str(&format!("{address}\t{name}\n"));
+        for part in [address, "\t", name, "\n"] {
+            text.push_str(part);
+        }
     }
     text.into_bytes()
 }

@@ -211,10 +211,11 @@ fn extents(map: &str) -> Vec<[u32; 3]> {
 
 /// Every id of this namespace mapped to itself; one line for each extent, or the kernel refuses.
 fn identity_map(own: &str) -> String {
-    extents(own)
+    let lines: Vec<String> = extents(own)
         .iter()
         .map(|[inside, _, count]| format!("{inside} {inside} {count}\n"))
-        .collect()
+        .collect();
+    lines.concat()
 }
 
 fn write_maps(pid: u32, uids: &str, gids: &str, deny_groups: bool) -> Result<(), SandboxError> {

@@ -104,7 +104,7 @@ fn start(birth: Birth<'_>) -> Result<(Pid, OwnedFd), Failure> {
     match sys::fork().during(|| "starting the command's process".into())? {
         Fork::Child => {
             drop(read);
-            let failure = command::launch(Launch {
+            let failure = command::launch(&Launch {
                 step,
                 kind: birth.kind,
                 filter: birth.filter,

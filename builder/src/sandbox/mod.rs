@@ -12,6 +12,7 @@ mod handler;
 mod helper;
 mod identity;
 mod init;
+mod mounts;
 mod overlay;
 mod root;
 mod seccomp;

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chmodat, chownat, fstatfs, openat, statat};
+use rustix::fs::{
+    AtFlags, CWD, FsWord, Gid, Mode, OFlags, Uid, chmodat, chownat, fstatfs, openat, statat,
+};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, fsconfig_create, fsconfig_set_flag,
@@ -189,14 +191,11 @@ impl Layers {
         let action = format!("mounting an overlay of {} layers{xattrs}", self.lower.len());
         let mut reason = error.to_string();
         if let Some((upper, work)) = &self.changes {
-            if let Some(kind) = fstatfs(upper)
-                .ok()
-                .and_then(|stat| unsuitable(stat.f_type as u64))
-            {
-                reason.push_str(&format!(
-                    ": the store is on {kind}, which cannot hold the changes of an overlay; put it on \
-                     a local file system or a volume"
-                ));
+            if let Some(kind) = fstatfs(upper).ok().and_then(|stat| unsuitable(stat.f_type)) {
+                reason.push_str(": the store is on ");
+                reason.push_str(kind);
+                reason.push_str(", which cannot hold the changes of an overlay; ");
+                reason.push_str("put it on a local file system or a volume");
             } else if statat(work, "work/incompat", AtFlags::SYMLINK_NOFOLLOW).is_ok() {
                 reason.push_str(": its directories were used before");
             }
@@ -206,7 +205,7 @@ impl Layers {
 }
 
 /// Names of file systems that overlayfs refuses for an upper directory.
-fn unsuitable(kind: u64) -> Option<&'static str> {
+fn unsuitable(kind: FsWord) -> Option<&'static str> {
     match kind {
         0x794c_7630 => Some("overlayfs (the root of a container)"),
         0x6969 => Some("NFS"),
@@ -230,7 +229,7 @@ fn options(mode: OverlayMode, writable: bool) -> Vec<(&'static str, Option<&'sta
     let mut options = Vec::new();
     match mode {
         OverlayMode::Trusted => {
-            options.extend([("redirect_dir", Some("off")), ("metacopy", Some("off"))])
+            options.extend([("redirect_dir", Some("off")), ("metacopy", Some("off"))]);
         }
         // With `userxattr` both are off, and naming them is refused.
         OverlayMode::User => options.push(("userxattr", None)),

@@ -191,7 +191,7 @@ impl Helper {
         match &streams.write {
             Some(pipes) => descriptors.extend(pipes.iter().map(AsFd::as_fd)),
             None if streams.inherited => {
-                descriptors.extend([rustix::stdio::stdout(), rustix::stdio::stderr()])
+                descriptors.extend([rustix::stdio::stdout(), rustix::stdio::stderr()]);
             }
             None => {}
         }
@@ -281,7 +281,7 @@ impl Conversation<'_> {
                         Answer::Ended => phase = Phase::Handler,
                         Answer::Ready => {}
                         Answer::Done { outcome, value } => {
-                            last = Some(Ok(Report { outcome, value }))
+                            last = Some(Ok(Report { outcome, value }));
                         }
                         Answer::Failed(failure) => last = Some(Err(failure.into())),
                     }

@@ -68,7 +68,8 @@ impl From<&Stat> for Directory {
 /// Seconds and nanoseconds.
 #[expect(
     clippy::unnecessary_cast,
-    reason = "the types of `stat` fields differ between targets"
+    clippy::cast_possible_wrap,
+    reason = "the types of `stat` fields differ between targets; nanoseconds are below 10^9"
 )]
 pub(super) fn modified(stat: &Stat) -> (i64, i64) {
     (stat.st_mtime as i64, stat.st_mtime_nsec as i64)

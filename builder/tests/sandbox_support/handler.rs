@@ -19,9 +19,7 @@ impl Handler for TestHandler {
         if let Some(path) = request.payload["remove"].as_str() {
             remove(Path::new(path))?;
         }
-        if request.payload["panic"] == true {
-            panic!("asked to panic");
-        }
+        assert!(request.payload["panic"] != true, "asked to panic");
         if let Some(text) = request.payload["fail"].as_str() {
             return Err(HandlerError::from(io::Error::other(text)));
         }

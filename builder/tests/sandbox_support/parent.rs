@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use rbuild_builder::sandbox::{
-    CancelToken, Request, Sandbox, SandboxConfig, Stdio, StepSpec, detect,
+    CancelToken, Outcome, Request, Sandbox, SandboxConfig, Stdio, StepSpec, detect,
 };
 use serde_json::Value;
 
@@ -33,6 +33,6 @@ pub(crate) fn main(step: &str) -> ExitCode {
     let code = report
         .ok()
         .and_then(|report| report.outcome)
-        .map_or(1, |outcome| outcome.code());
+        .map_or(1, Outcome::code);
     ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }

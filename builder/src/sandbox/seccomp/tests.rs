@@ -96,11 +96,7 @@ fn numbers_are_those_of_the_c_library() {
         ("ptrace", libc::SYS_ptrace),
         ("futex_waitv", libc::SYS_futex_waitv),
     ] {
-        assert_eq!(
-            i64::from(number(name, ARCHS[0])),
-            i64::from(wanted),
-            "{name}"
-        );
+        assert_eq!(i64::from(number(name, ARCHS[0])), wanted, "{name}");
     }
 }
 
