@@ -94,14 +94,36 @@ const PACKAGES: &[Package] = &[
         purposes: &[Test],
     },
     Package {
+        name: "bzip2",
+        why: "packs an archive for ADD",
+        purposes: &[Test],
+    },
+    Package {
+        name: "xz-utils",
+        why: "packs an archive for ADD",
+        purposes: &[Test],
+    },
+    Package {
         name: "docker-registry",
         why: "the reference registry for our client",
         purposes: &[Test],
     },
 ];
 
+/// The ordinary user as whom root runs the tests of rootless building.
+pub(crate) const TEST_USER: &str = "rbuild-test";
+
 /// Installs what is missing for `purpose`; says what it does.
 pub(crate) fn run(purpose: Purpose) -> Result<()> {
+    packages(purpose)?;
+    if purpose == Test && workspace::is_root() {
+        test_user()
+    } else {
+        Ok(())
+    }
+}
+
+fn packages(purpose: Purpose) -> Result<()> {
     let missing = missing(purpose)?;
     if missing.is_empty() {
         println!("setup: everything for `{}` is installed", name(purpose));
@@ -118,6 +140,21 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
         fs::remove_file(POLICY).with_context(|| format!("cannot remove `{POLICY}`"))?;
     }
     installed
+}
+
+/// Makes the user with subordinate ids, which Debian's `useradd` assigns.
+fn test_user() -> Result<()> {
+    let users = fs::read_to_string("/etc/passwd").context("cannot read `/etc/passwd`")?;
+    if users
+        .lines()
+        .any(|line| line.split(':').next() == Some(TEST_USER))
+    {
+        return Ok(());
+    }
+    println!("setup: a user for the tests of building without root");
+    Cmd::new("/usr/sbin/useradd")
+        .args(["--create-home", "--shell", "/bin/sh", TEST_USER])
+        .show_and_run()
 }
 
 fn install(missing: &[&Package], root: bool) -> Result<()> {
