@@ -5,22 +5,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
-use http::{HeaderMap, Method, StatusCode};
-use reqwest::Url;
-use serde::Deserialize;
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 
 use crate::challenge::{self, Challenge};
-use crate::hosts::is_loopback;
-use crate::transport::{Answer, Call, Transport, Upload, authority, lock, shown};
-use crate::{ClientConfig, ClientError, Credential, Result, Secret};
-
-const CLIENT_ID: &str = "rbuild";
-const MAX_TOKEN_ANSWER_BYTES: u64 = 1 << 20;
-/// What the specification says where the server says nothing.
-const DEFAULT_LIFE: Duration = Duration::from_secs(60);
+use crate::token::{Ask, basic_header, fetch_token, secret_header};
+use crate::transport::{Answer, Transport, lock, shown};
+use crate::{ClientConfig, ClientError, Credential, Result};
 
 /// Rights to ask for, as `repository:library/busybox:pull`.
 pub(crate) type Scopes = BTreeSet<String>;
@@ -92,7 +83,7 @@ impl Auth {
         let challenge = lock(&self.challenges).get(party.host).cloned();
         match challenge {
             Some(challenge) => {
-                self.answer(transport, party, scopes, &challenge, None)
+                self.answer(transport, party, scopes, &challenge, false, None)
                     .await
             }
             None => Ok(None),
@@ -115,7 +106,7 @@ impl Auth {
             return Ok(None);
         };
         lock(&self.challenges).insert(party.host.to_owned(), challenge.clone());
-        self.answer(transport, party, scopes, &challenge, Some(refused))
+        self.answer(transport, party, scopes, &challenge, true, refused)
             .await
     }
 
@@ -139,14 +130,15 @@ impl Auth {
         Ok(shown.is_some())
     }
 
-    /// `refused` is set when a 401 came: the inner option is what it refused.
+    /// `was_refused`: a 401 came; `refused` is what was shown before it.
     async fn answer(
         &self,
         transport: &Transport,
         party: &Party<'_>,
         scopes: &Scopes,
         challenge: &Challenge,
-        refused: Option<Option<&Shown>>,
+        was_refused: bool,
+        refused: Option<&Shown>,
     ) -> Result<Option<Shown>> {
         let credential = self.credential(party.registry).await?;
         if let Some(Credential::Bearer(token)) = &credential {
@@ -180,9 +172,7 @@ impl Auth {
                 let with_credentials = credential.is_some();
                 if let Some(token) = slot.as_ref()
                     && token.expires > Instant::now()
-                    && refused
-                        .flatten()
-                        .is_none_or(|shown| shown.header != token.header)
+                    && refused.is_none_or(|shown| shown.header != token.header)
                 {
                     return Ok(Some(Shown {
                         header: token.header.clone(),
@@ -191,7 +181,7 @@ impl Auth {
                     }));
                 }
                 let mut extra = slot.take().map(|token| token.extra).unwrap_or_default();
-                if refused.is_some() {
+                if was_refused {
                     extra.extend(wanted.iter().cloned());
                 }
                 let ask = Ask {
@@ -306,237 +296,5 @@ fn wanted(answer: &Answer) -> Option<Challenge> {
 
 /// A token need not be thrown away at its last second: clocks and networks are slow.
 fn usable_life(life: Duration) -> Duration {
-    life - (life / 10).min(Duration::from_secs(30))
-}
-
-/// What to ask a token server for.
-struct Ask<'a> {
-    registry: &'a str,
-    host: &'a str,
-    realm: &'a Url,
-    service: Option<&'a str>,
-    scopes: Scopes,
-    /// Whether to ask for an identity token, to be stored.
-    offline: bool,
-}
-
-/// What a token server gave.
-struct Granted {
-    access_token: Secret,
-    identity_token: Option<Secret>,
-    life: Duration,
-}
-
-/// Gets a token: by GET for nobody and for names with passwords, by POST (OAuth2) for identity tokens.
-async fn fetch_token(
-    transport: &Transport,
-    ask: &Ask<'_>,
-    credential: Option<&Credential>,
-) -> Result<Granted> {
-    let is_plain = ask.realm.scheme() == "http";
-    let came_by_tls = transport.scheme_of(ask.host) == Some("https");
-    if credential.is_some() && is_plain && came_by_tls && !is_loopback(&authority(ask.realm)) {
-        return Err(ask.failed("it wants the password over plain HTTP, which everybody can read"));
-    }
-    let answer = match credential {
-        Some(Credential::IdentityToken(token)) => {
-            ask.post(
-                transport,
-                &[
-                    ("grant_type", "refresh_token"),
-                    ("refresh_token", token.expose()),
-                ],
-            )
-            .await?
-        }
-        Some(Credential::Basic { username, password }) => {
-            let answer = ask.get(transport, Some((username, password))).await?;
-            if matches!(answer.status().as_u16(), 404 | 405) {
-                ask.post(
-                    transport,
-                    &[
-                        ("grant_type", "password"),
-                        ("username", username),
-                        ("password", password.expose()),
-                    ],
-                )
-                .await?
-            } else {
-                answer
-            }
-        }
-        Some(Credential::Bearer(_)) | None => ask.get(transport, None).await?,
-    };
-    ask.read(answer, credential.is_some()).await
-}
-
-impl Ask<'_> {
-    async fn get(
-        &self,
-        transport: &Transport,
-        account: Option<(&String, &Secret)>,
-    ) -> Result<Answer> {
-        let mut url = self.realm.clone();
-        {
-            let mut query = url.query_pairs_mut();
-            query.extend_pairs(self.service.map(|service| ("service", service)));
-            query.extend_pairs(self.scopes.iter().map(|scope| ("scope", scope)));
-            if let Some((username, _)) = account {
-                query.append_pair("account", username);
-            }
-            query.append_pair("client_id", CLIENT_ID);
-            if self.offline {
-                query.append_pair("offline_token", "true");
-            }
-        }
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        if let Some((username, password)) = account {
-            headers.insert(
-                AUTHORIZATION,
-                basic_header(username, password, self.registry)?,
-            );
-        }
-        transport
-            .follow(url, &Method::GET, &headers, "an access token")
-            .await
-    }
-
-    async fn post(&self, transport: &Transport, fields: &[(&str, &str)]) -> Result<Answer> {
-        let scopes: Vec<&str> = self.scopes.iter().map(String::as_str).collect();
-        let mut form = Url::parse("http://form/").map_err(|_| self.failed("no form"))?;
-        form.query_pairs_mut()
-            .extend_pairs(fields)
-            .extend_pairs(self.service.map(|service| ("service", service)))
-            .append_pair("client_id", CLIENT_ID)
-            .append_pair("scope", &scopes.join(" "))
-            .extend_pairs(self.offline.then_some(("access_type", "offline")));
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/x-www-form-urlencoded"),
-        );
-        let (_, sent) = tokio::sync::watch::channel(0);
-        let call = Call {
-            method: Method::POST,
-            headers,
-            what: "an access token",
-            body: Some(Upload {
-                body: form.query().unwrap_or_default().to_owned().into(),
-                sent,
-            }),
-            patience: Duration::from_secs(60),
-            on_sent: &|_| {},
-        };
-        transport.send(self.realm.clone(), call).await
-    }
-
-    async fn read(&self, answer: Answer, with_credentials: bool) -> Result<Granted> {
-        #[derive(Deserialize)]
-        struct Body {
-            token: Option<String>,
-            access_token: Option<String>,
-            refresh_token: Option<String>,
-            expires_in: Option<f64>,
-        }
-        match answer.status() {
-            StatusCode::OK => {}
-            // OAuth2 says 400 for a bad refresh token (RFC 6749, 5.2).
-            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
-                if with_credentials =>
-            {
-                let refused = answer
-                    .refuse(&Method::GET, "an access token", self.registry, true)
-                    .await;
-                return Err(match refused {
-                    ClientError::Denied {
-                        what,
-                        registry,
-                        errors,
-                    }
-                    | ClientError::Status {
-                        what,
-                        url: registry,
-                        errors,
-                        ..
-                    } => {
-                        let _ = registry;
-                        ClientError::Unauthorized {
-                            what,
-                            registry: self.registry.to_owned(),
-                            with_credentials: true,
-                            errors,
-                        }
-                    }
-                    other => other,
-                });
-            }
-            StatusCode::TOO_MANY_REQUESTS => {
-                return Err(answer
-                    .refuse(&Method::GET, "an access token", self.registry, false)
-                    .await);
-            }
-            status => {
-                return Err(if status.is_server_error() {
-                    answer
-                        .refuse(&Method::GET, "an access token", self.registry, false)
-                        .await
-                } else {
-                    self.failed(format!("it answered {status}"))
-                });
-            }
-        }
-        let bytes = answer
-            .bytes("the token server's answer", MAX_TOKEN_ANSWER_BYTES)
-            .await?;
-        let body: Body = serde_json::from_slice(&bytes)
-            .map_err(|_| self.failed("its answer is not the JSON of a token"))?;
-        let token = body
-            .token
-            .filter(|token| !token.is_empty())
-            .or(body.access_token)
-            .filter(|token| !token.is_empty())
-            .ok_or_else(|| self.failed("its answer holds none"))?;
-        let life = body
-            .expires_in
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-            .filter(|life| !life.is_zero())
-            .map_or(DEFAULT_LIFE, |life| life.min(Duration::from_secs(86_400)));
-        Ok(Granted {
-            access_token: Secret::new(token),
-            identity_token: body
-                .refresh_token
-                .filter(|token| !token.is_empty())
-                .map(Secret::new),
-            life,
-        })
-    }
-
-    fn failed(&self, reason: impl Into<String>) -> ClientError {
-        ClientError::Token {
-            registry: self.registry.to_owned(),
-            realm: shown(self.realm),
-            reason: reason.into(),
-        }
-    }
-}
-
-fn basic_header(username: &str, password: &Secret, registry: &str) -> Result<HeaderValue> {
-    let text = BASE64.encode(format!("{username}:{}", password.expose()));
-    secret_header("Basic", &text, registry)
-}
-
-fn secret_header(scheme: &str, text: &str, registry: &str) -> Result<HeaderValue> {
-    let mut value = HeaderValue::from_str(&format!("{scheme} {text}")).map_err(|_| {
-        ClientError::Credentials {
-            registry: registry.to_owned(),
-            source: std::io::Error::new(
-                std::io::ErrorKind::InvalidData,
-                "the token holds characters that cannot be sent",
-            ),
-        }
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
+    life.saturating_sub((life / 10).min(Duration::from_secs(30)))
 }

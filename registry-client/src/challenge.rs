@@ -57,17 +57,13 @@ fn next_item(text: &str) -> Option<(Item<'_>, &str)> {
         return Some((Item::Scheme(word), rest));
     };
     let value = value.trim_start_matches([' ', '\t']);
-    match value.strip_prefix('"') {
-        Some(quoted) => {
-            let (value, rest) = unquote(quoted);
-            Some((Item::Parameter(word, value), rest))
-        }
-        None => {
-            let end = value.find([' ', '\t', ',']).unwrap_or(value.len());
-            let (value, rest) = value.split_at(end);
-            Some((Item::Parameter(word, value.to_owned()), rest))
-        }
+    if let Some(quoted) = value.strip_prefix('"') {
+        let (value, rest) = unquote(quoted);
+        return Some((Item::Parameter(word, value), rest));
     }
+    let end = value.find([' ', '\t', ',']).unwrap_or(value.len());
+    let (value, rest) = value.split_at(end);
+    Some((Item::Parameter(word, value.to_owned()), rest))
 }
 
 /// The text up to the closing quote, which may be missing, and what follows it.

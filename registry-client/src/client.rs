@@ -54,7 +54,7 @@ impl ClientConfig {
             parallel: 6,
             retry: RetryPolicy::STANDARD,
             connect_timeout: Duration::from_secs(20),
-            stall_timeout: Duration::from_secs(60),
+            stall_timeout: Duration::from_mins(1),
         }
     }
 }
@@ -164,7 +164,7 @@ impl Client {
         struct Body {
             tags: Option<Vec<String>>,
         }
-        let endpoint = self.upstream(reference);
+        let endpoint = Endpoint::upstream(reference);
         let scopes = endpoint.scopes("pull");
         let what = format!("the tag list of `{}`", reference.repository);
         let mut path = endpoint.path("tags/list?n=1000");
@@ -207,16 +207,6 @@ impl Client {
         &self.inner.config
     }
 
-    /// The registry itself.
-    pub(crate) fn upstream(&self, reference: &Reference) -> Endpoint {
-        Endpoint {
-            registry: reference.registry.to_string(),
-            host: api_host(&reference.registry).to_owned(),
-            repository: reference.repository.as_str().to_owned(),
-            mirrored: None,
-        }
-    }
-
     /// Where to pull from, in order: the mirrors, then the registry itself.
     pub(crate) fn endpoints(&self, reference: &Reference) -> Vec<Endpoint> {
         let registry = &*reference.registry;
@@ -234,7 +224,7 @@ impl Client {
                     None => repository.to_owned(),
                 },
             })
-            .chain([self.upstream(reference)])
+            .chain([Endpoint::upstream(reference)])
             .collect()
     }
 
@@ -384,6 +374,16 @@ impl Client {
 }
 
 impl Endpoint {
+    /// The repository at the registry itself.
+    pub(crate) fn upstream(reference: &Reference) -> Self {
+        Self {
+            registry: reference.registry.to_string(),
+            host: api_host(&reference.registry).to_owned(),
+            repository: reference.repository.as_str().to_owned(),
+            mirrored: None,
+        }
+    }
+
     /// The registry as a whole.
     fn of_registry(registry: &str) -> Self {
         Self {

@@ -36,7 +36,7 @@ pub enum Credential {
         /// Its password.
         password: Secret,
     },
-    /// An OAuth2 refresh token, which the token server exchanges.
+    /// An `OAuth2` refresh token, which the token server exchanges.
     IdentityToken(Secret),
     /// A token that is sent to the registry as it is.
     Bearer(Secret),

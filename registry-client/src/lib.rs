@@ -13,6 +13,7 @@ mod blob;
 mod blocking;
 mod challenge;
 mod client;
+mod content;
 mod credential;
 pub mod docker_config;
 mod document;
@@ -23,6 +24,7 @@ mod progress;
 mod pull;
 mod push;
 mod retry;
+mod token;
 mod transport;
 mod upload;
 

@@ -174,7 +174,7 @@ impl Client {
             });
         }
         let descriptor = Descriptor::new(media_type.clone(), digest, manifest.len() as u64);
-        let endpoint = self.upstream(reference);
+        let endpoint = Endpoint::upstream(reference);
         let name = reference
             .tag
             .as_ref()

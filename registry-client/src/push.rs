@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, Cursor, Read, Seek};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use futures_util::{StreamExt, TryStreamExt};
 use rbuild_image::{Descriptor, MediaType, Reference, RepositoryName};
@@ -119,7 +120,7 @@ impl Client {
         blobs: Vec<BlobSource>,
         observer: &dyn Observer,
     ) -> Result<()> {
-        let endpoint = &self.upstream(reference);
+        let endpoint = &Endpoint::upstream(reference);
         // The same layer may stand at several places.
         let mut seen = HashSet::new();
         let blobs = blobs.iter();
@@ -147,6 +148,7 @@ impl Client {
             source,
             what: &what,
             observer,
+            has_new_token: AtomicBool::new(false),
         };
         pusher.run().await
     }

@@ -24,7 +24,7 @@ impl RetryPolicy {
         attempts: 5,
         first_delay: Duration::from_millis(500),
         max_delay: Duration::from_secs(10),
-        max_retry_after: Duration::from_secs(60),
+        max_retry_after: Duration::from_mins(1),
     };
 
     /// How long to wait after the `failed`th try (from 1) failed with `error`; `None` is "give up".

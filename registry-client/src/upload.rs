@@ -4,32 +4,26 @@
 //! When the connection breaks, the registry is asked how much it has, and the rest is sent.
 //! When it refuses the size of a request, or the connection breaks twice at one place, the blob is sent in chunks.
 
-use std::io::{self, SeekFrom};
-use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{
     CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RANGE,
 };
 use http::{HeaderMap, Method, StatusCode};
-use http_body::{Body, Frame, SizeHint};
 use rbuild_image::RepositoryName;
 use reqwest::Url;
-use tokio::sync::{mpsc, watch};
 
 use crate::auth::Scopes;
 use crate::client::Endpoint;
+use crate::content::Content;
 use crate::push::BlobSource;
 use crate::transport::{Answer, Call, Upload, authority, lock, shown};
 use crate::{Client, ClientError, Observer, Result, TransferEvent};
 
 /// Blobs up to this size go with the closing PUT.
 const MONOLITHIC_BYTES: u64 = 256 << 10;
-const READ_BYTES: usize = 256 << 10;
-const PIECES_IN_FLIGHT: usize = 4;
 /// The first size of chunks, where one stream does not get through; it is divided by four from failure to failure.
 const FIRST_CHUNK_BYTES: u64 = 64 << 20;
 const LEAST_CHUNK_BYTES: u64 = 512 << 10;
@@ -43,6 +37,8 @@ pub(crate) struct Pusher<'a> {
     pub(crate) source: &'a BlobSource,
     pub(crate) what: &'a str,
     pub(crate) observer: &'a dyn Observer,
+    /// The last try failed for an old token alone, so that nothing else need be asked again.
+    pub(crate) has_new_token: AtomicBool,
 }
 
 /// An upload that the registry has opened.
@@ -114,7 +110,7 @@ impl Pusher<'_> {
     /// Goes on from what is remembered to the end, or to the next failure.
     async fn attempt(&self, progress: &mut Progress) -> Result<()> {
         let descriptor = self.source.descriptor();
-        if self.exists().await? {
+        if !self.has_new_token.swap(false, Ordering::Relaxed) && self.exists().await? {
             self.observer
                 .on_event(&TransferEvent::Exists { descriptor });
             return Ok(());
@@ -137,13 +133,11 @@ impl Pusher<'_> {
         if let Some(session) = &mut progress.session
             && session.offset.is_none()
         {
-            match self.status(session).await? {
-                true => progress.was_resumed = true,
-                false => {
-                    progress.session = None;
-                    return Box::pin(self.attempt(progress)).await;
-                }
+            if !self.status(session).await? {
+                progress.session = None;
+                return Box::pin(self.attempt(progress)).await;
             }
+            progress.was_resumed = true;
         }
         let Progress {
             session: Some(session),
@@ -238,7 +232,7 @@ impl Pusher<'_> {
                     if let Some(session) = unused.take() {
                         self.cancel(session).await;
                     }
-                    unused = Some(self.session(&answer)?);
+                    unused = Some(Self::session(&answer)?);
                 }
                 // A mount is a favour: whatever is wrong with it, the bytes can be sent.
                 Err(error) => tracing::debug!(%digest, %from, %error, "mount refused"),
@@ -259,13 +253,13 @@ impl Pusher<'_> {
                 self.what,
             )
             .await?;
-        self.session(&answer).map(Start::Open)
+        Self::session(&answer).map(Start::Open)
     }
 
-    fn session(&self, answer: &Answer) -> Result<Session> {
+    fn session(answer: &Answer) -> Result<Session> {
         let least_chunk = answer.header(&CHUNK_MIN_LENGTH);
         Ok(Session {
-            url: self.location(answer)?.ok_or_else(|| ClientError::Rubbish {
+            url: Self::location(answer)?.ok_or_else(|| ClientError::Rubbish {
                 url: shown(answer.url()),
                 reason: "it opened an upload without saying where (no Location header)".to_owned(),
             })?,
@@ -279,7 +273,7 @@ impl Pusher<'_> {
     /// `Location`, relative or absolute.
     ///
     /// A registry behind a proxy that ends TLS often says `http://` of itself; we stay with what works.
-    fn location(&self, answer: &Answer) -> Result<Option<Url>> {
+    fn location(answer: &Answer) -> Result<Option<Url>> {
         let Some(text) = answer.header(LOCATION) else {
             return Ok(None);
         };
@@ -319,7 +313,7 @@ impl Pusher<'_> {
             return Ok(false);
         };
         session.offset = Some(offset);
-        if let Some(url) = self.location(&answer)? {
+        if let Some(url) = Self::location(&answer)? {
             session.url = url;
         }
         Ok(true)
@@ -360,7 +354,7 @@ impl Pusher<'_> {
                     Some(got) if got > offset && got < expected => got,
                     _ => expected,
                 });
-                if let Some(url) = self.location(&answer)? {
+                if let Some(url) = Self::location(&answer)? {
                     session.url = url;
                 }
                 answer.discard().await;
@@ -377,21 +371,19 @@ impl Pusher<'_> {
         let mut url = session.url.clone();
         url.query_pairs_mut()
             .append_pair("digest", &descriptor.digest.to_string());
-        let answer = match content_from {
-            Some(offset) => {
-                let mut headers = HeaderMap::new();
-                headers.insert(
-                    CONTENT_TYPE,
-                    HeaderValue::from_static("application/octet-stream"),
-                );
-                self.send_content(Method::PUT, url, headers, offset, descriptor.size - offset)
-                    .await?
-            }
-            None => {
-                let mut call = self.call(Method::PUT, empty_body(), None, &|_| {});
-                call.patience = self.patience_at_the_end();
-                self.send(url, call).await?
-            }
+        let answer = if let Some(offset) = content_from {
+            let mut headers = HeaderMap::new();
+            headers.insert(
+                CONTENT_TYPE,
+                HeaderValue::from_static("application/octet-stream"),
+            );
+            let length = descriptor.size - offset;
+            self.send_content(Method::PUT, url, headers, offset, length)
+                .await?
+        } else {
+            let mut call = self.call(Method::PUT, empty_body(), None, &|_| {});
+            call.patience = self.patience_at_the_end();
+            self.send(url, call).await?
         };
         match answer.status() {
             StatusCode::UNAUTHORIZED => Err(self.unauthorized(answer).await),
@@ -486,11 +478,14 @@ impl Pusher<'_> {
             Ok(false)
         };
         match renewed {
-            Ok(true) => ClientError::Interrupted {
-                what: self.what.to_owned(),
-                host: self.endpoint.host.clone(),
-                source: "the access token ran out".into(),
-            },
+            Ok(true) => {
+                self.has_new_token.store(true, Ordering::Relaxed);
+                ClientError::Interrupted {
+                    what: self.what.to_owned(),
+                    host: self.endpoint.host.clone(),
+                    source: "the access token ran out".into(),
+                }
+            }
             Ok(false) => self.refuse(answer, &Method::PATCH).await,
             Err(error) => error,
         }
@@ -562,102 +557,4 @@ fn received(answer: &Answer) -> Option<u64> {
 
 fn empty_body() -> HeaderMap {
     HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("0"))])
-}
-
-/// A part of a blob as the body of a request, read by a thread that may block.
-struct Content {
-    pieces: mpsc::Receiver<io::Result<Bytes>>,
-    left: u64,
-    sent: u64,
-    report: watch::Sender<u64>,
-}
-
-impl Content {
-    fn start(
-        source: BlobSource,
-        offset: u64,
-        length: u64,
-        failure: &Arc<Mutex<Option<io::Error>>>,
-    ) -> (Self, watch::Receiver<u64>) {
-        let (sender, pieces) = mpsc::channel(PIECES_IN_FLIGHT);
-        let failure = Arc::clone(failure);
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = read_pieces(&source, offset, length, &sender) {
-                let echo = io::Error::from(error.kind());
-                lock(&failure).replace(error);
-                // Fails only when nobody wants the body any more.
-                drop(sender.blocking_send(Err(echo)));
-            }
-        });
-        let (report, sent) = watch::channel(0);
-        let body = Self {
-            pieces,
-            left: length,
-            sent: 0,
-            report,
-        };
-        (body, sent)
-    }
-}
-
-fn read_pieces(
-    source: &BlobSource,
-    offset: u64,
-    length: u64,
-    sender: &mpsc::Sender<io::Result<Bytes>>,
-) -> io::Result<()> {
-    let mut content = source.open()?;
-    content.seek(SeekFrom::Start(offset))?;
-    let mut left = length;
-    while left > 0 {
-        let room = usize::try_from(left).unwrap_or(usize::MAX).min(READ_BYTES);
-        let mut piece = vec![0; room];
-        let mut filled = 0;
-        while filled < room {
-            match content.read(&mut piece[filled..]) {
-                Ok(0) => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        format!("the content ends {} bytes early", left - filled as u64),
-                    ));
-                }
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        left -= room as u64;
-        if sender.blocking_send(Ok(piece.into())).is_err() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-impl Body for Content {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let Some(piece) = std::task::ready!(self.pieces.poll_recv(context)) else {
-            return Poll::Ready(None);
-        };
-        Poll::Ready(Some(piece.map(|bytes| {
-            self.left = self.left.saturating_sub(bytes.len() as u64);
-            self.sent += bytes.len() as u64;
-            self.report.send_replace(self.sent);
-            Frame::data(bytes)
-        })))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
 }

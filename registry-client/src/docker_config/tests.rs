@@ -58,36 +58,37 @@ fn identity(token: &str) -> Credential {
 }
 
 #[track_caller]
-fn check_get(config: &str, registry: &str, want: Option<Credential>) {
+fn check_get(config: &str, registry: &str, want: Option<&Credential>) {
     let fixture = Fixture::new(config);
-    assert_eq!(fixture.config().get(registry).unwrap(), want, "{config}");
+    assert_eq!(
+        fixture.config().get(registry).unwrap().as_ref(),
+        want,
+        "{config}"
+    );
 }
 
 #[test]
 fn every_form_of_entry_is_read() {
     // `bWU6c2U6Y3JldA==` is `me:se:cret`.
-    let me = Some(basic("me", "se:cret"));
+    let me = basic("me", "se:cret");
+    let me = Some(&me);
     check_get("", "a.b", None);
     check_get("{}", "a.b", None);
     check_get(
         r#"{"auths":{"a.b":{"auth":"bWU6c2U6Y3JldA=="}}}"#,
         "a.b",
-        me.clone(),
+        me,
     );
-    check_get(
-        r#"{"auths":{"a.b":{"auth":"bWU6c2U6Y3JldA"}}}"#,
-        "a.b",
-        me.clone(),
-    );
+    check_get(r#"{"auths":{"a.b":{"auth":"bWU6c2U6Y3JldA"}}}"#, "a.b", me);
     check_get(
         r#"{"auths":{"https://a.b":{"auth":"bWU6c2U6Y3JldA=="}}}"#,
         "a.b",
-        me.clone(),
+        me,
     );
     check_get(
         r#"{"auths":{"https://a.b/v2/":{"auth":"bWU6c2U6Y3JldA=="}}}"#,
         "a.b",
-        me.clone(),
+        me,
     );
     check_get(
         r#"{"auths":{"a.b:5000":{"auth":"bWU6c2U6Y3JldA=="}}}"#,
@@ -102,7 +103,7 @@ fn every_form_of_entry_is_read() {
     check_get(
         r#"{"auths":{"a.b":{"username":"me","password":"se:cret"}}}"#,
         "a.b",
-        me.clone(),
+        me,
     );
     for key in [
         "https://index.docker.io/v1/",
@@ -110,17 +111,17 @@ fn every_form_of_entry_is_read() {
         "index.docker.io",
     ] {
         let config = format!(r#"{{"auths":{{"{key}":{{"auth":"bWU6c2U6Y3JldA=="}}}}}}"#);
-        check_get(&config, "docker.io", me.clone());
+        check_get(&config, "docker.io", me);
     }
     check_get(
         r#"{"auths":{"a.b":{"auth":"bWU6","identitytoken":"tok"}}}"#,
         "a.b",
-        Some(identity("tok")),
+        Some(&identity("tok")),
     );
     check_get(
         r#"{"auths":{"a.b":{"registrytoken":"tok"}}}"#,
         "a.b",
-        Some(Credential::Bearer(Secret::new("tok"))),
+        Some(&Credential::Bearer(Secret::new("tok"))),
     );
     // The entry that tells of a helper holds nothing itself.
     check_get(r#"{"auths":{"a.b":{}}}"#, "a.b", None);

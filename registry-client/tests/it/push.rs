@@ -218,8 +218,8 @@ async fn large_bodies_are_cut_where_a_proxy_refuses_them() {
 
 #[tokio::test]
 async fn a_token_that_runs_out_in_the_middle_is_renewed() {
-    // HEAD and POST use a token up, so that PATCH and PUT are refused once each.
-    for uses in [1, 2, 3] {
+    // HEAD and POST use a token up, or that and PATCH, so that what follows is refused once.
+    for uses in [2, 3] {
         let tokens = Tokens {
             uses: Some(uses),
             ..Tokens::default()
