@@ -11,12 +11,13 @@ mod error;
 mod event;
 pub mod exec;
 mod export;
-pub mod graph;
+mod graph;
 mod key;
 mod plan;
 mod request;
 mod rootfs;
 pub mod sandbox;
+pub mod snapshot;
 
 mod solve;
 mod source;
@@ -110,9 +111,6 @@ pub fn build(
         Ok(image)
     };
     let planned = plan::plan(&parsed, request, &ask)?;
-    for warning in &planned.warnings {
-        observer.on_event(BuildEvent::Warning(warning));
-    }
     for notice in &planned.notices {
         observer.on_event(BuildEvent::Notice(notice));
     }

@@ -13,10 +13,10 @@ mod source;
 mod write;
 
 pub(crate) use archive::Archive;
-pub use mode::ModeChange;
+pub(crate) use mode::ModeChange;
 pub(crate) use owner::{OwnerError, Owners, identity};
 pub(crate) use path::clean_path;
 pub(crate) use place::{CREATED_TIME, Meta, PlaceError, Placed, Placement, digest_of};
 pub(crate) use select::{is_pattern, select};
 pub(crate) use source::{Bytes, Content, Node, NodeKind, RootTree, Stamp, Tree};
-pub(crate) use write::{Window, store_layer, write_layer};
+pub(crate) use write::{store_layer, write_layer};

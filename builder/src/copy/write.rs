@@ -110,14 +110,14 @@ const fn size_of(placed: &Placed) -> u64 {
 }
 
 /// A part of a file, read without moving the file's own position.
-pub(crate) struct Window<'a> {
+struct Window<'a> {
     file: &'a File,
     offset: u64,
     left: u64,
 }
 
 impl<'a> Window<'a> {
-    pub(crate) const fn new(file: &'a File, offset: u64, size: u64) -> Self {
+    const fn new(file: &'a File, offset: u64, size: u64) -> Self {
         Self {
             file,
             offset,

@@ -1,14 +1,17 @@
 //! Running the commands of a Dockerfile.
 
 mod sandboxed;
+mod work;
 
 use std::fmt;
 use std::io;
 
 use rbuild_cache::LayerRecord;
 
-use crate::graph::RunSpec;
+pub use crate::graph::{RunSpec, Script};
 use crate::sandbox::{CancelToken, Outcome, ResolvedUser, SandboxError, Stream};
+
+pub use sandboxed::{Container, SandboxedExecutor, helper_main};
 
 /// One command and the root file system that it sees.
 #[derive(Debug)]

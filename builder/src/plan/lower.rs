@@ -37,7 +37,6 @@ pub(crate) struct Lowering<'a> {
     /// Number of the stage among those that matter.
     pub(crate) order: usize,
     pub(crate) steps: &'a mut Vec<Step>,
-    pub(crate) warnings: &'a mut Vec<Diagnostic>,
     /// Images that this stage copies from.
     pub(crate) images: BTreeMap<String, StepId>,
 }

@@ -12,7 +12,7 @@ mod stage;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rbuild_parser::{Diagnostic, Instruction, Parsed, suggest};
+use rbuild_parser::{Instruction, Parsed, suggest};
 
 use crate::base::BaseImage;
 use crate::error::BuildError;
@@ -29,7 +29,6 @@ pub(crate) type AskBase<'a> = dyn Fn(&BaseName) -> Result<Arc<BaseImage>, BuildE
 #[derive(Debug)]
 pub(crate) struct Planned {
     pub(crate) graph: Graph,
-    pub(crate) warnings: Vec<Diagnostic>,
     pub(crate) notices: Vec<String>,
 }
 
@@ -45,7 +44,6 @@ pub(crate) fn plan(
     ask_all(&stages, &reachable.iter().copied().collect::<Vec<_>>(), ask)?;
 
     let mut steps = Vec::new();
-    let mut warnings = Vec::new();
     let mut tips: BTreeMap<usize, Tip> = BTreeMap::new();
     for (order, stage) in reachable.iter().enumerate() {
         let mut lowering = Lowering {
@@ -56,7 +54,6 @@ pub(crate) fn plan(
             index: *stage,
             order,
             steps: &mut steps,
-            warnings: &mut warnings,
             images: BTreeMap::new(),
         };
         let tip = lowering.stage()?;
@@ -73,7 +70,6 @@ pub(crate) fn plan(
     };
     Ok(Planned {
         graph,
-        warnings,
         notices: unused_args(parsed, args),
     })
 }

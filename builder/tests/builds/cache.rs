@@ -1,11 +1,11 @@
 //! What is executed again, and what is not.
 
-
 use std::time::{Duration, SystemTime};
 
 use crate::support::{Fixture, set_mode};
 
-const DOCKERFILE: &str = "FROM scratch\nCOPY a /a\nRUN write one 1\nCOPY b /b\nRUN write two 2\nENV X=1\nCMD [\"/a\"]\n";
+const DOCKERFILE: &str =
+    "FROM scratch\nCOPY a /a\nRUN write one 1\nCOPY b /b\nRUN write two 2\nENV X=1\nCMD [\"/a\"]\n";
 
 fn fixture() -> Fixture {
     let fixture = Fixture::new();
@@ -31,15 +31,22 @@ fn a_changed_file_reruns_only_what_depends_on_it() {
     let second = fixture.build(DOCKERFILE);
     assert_eq!(second.ran, ["write two 2"]);
     assert_eq!(second.missed[0].1, "`/b` changed");
-    assert_eq!(second.missed[1].1, "the base or an earlier step gave other files");
+    assert_eq!(
+        second.missed[1].1,
+        "the base or an earlier step gave other files"
+    );
 }
 
 #[test]
 fn touch_changes_nothing() {
     let mut fixture = fixture();
     fixture.build(DOCKERFILE);
-    let file = std::fs::File::options().write(true).open(fixture.context.join("a")).unwrap();
-    file.set_modified(SystemTime::now() + Duration::from_secs(60)).unwrap();
+    let file = std::fs::File::options()
+        .write(true)
+        .open(fixture.context.join("a"))
+        .unwrap();
+    file.set_modified(SystemTime::now() + Duration::from_secs(60))
+        .unwrap();
     assert!(fixture.build(DOCKERFILE).is_cached());
 }
 
@@ -55,7 +62,10 @@ fn a_file_that_no_step_uses_changes_nothing() {
 fn metadata_makes_no_miss() {
     let mut fixture = fixture();
     fixture.build(DOCKERFILE);
-    let other = DOCKERFILE.replace("COPY b", "# a comment\nLABEL a=b\nEXPOSE 80\nCMD [\"x\"]\nCOPY b");
+    let other = DOCKERFILE.replace(
+        "COPY b",
+        "# a comment\nLABEL a=b\nEXPOSE 80\nCMD [\"x\"]\nCOPY b",
+    );
     assert!(fixture.build(&other).is_cached());
 }
 
@@ -84,8 +94,15 @@ fn an_equal_result_lets_everything_after_it_hit() {
     let before = "FROM scratch\nRUN write one 1\nENV A=1\nRUN write two 2\n";
     let after = "FROM scratch\nRUN  write one 1\nENV A=1\nRUN write two 2\n";
     fixture.build(before);
-    let again = fixture.build_with(&after.replace("RUN  write one 1", "USER 7\nRUN write one 1\nUSER 0"), |_| {});
-    assert_eq!(again.ran.first().map(String::as_str), Some("write one 1"), "another user is another key");
+    let again = fixture.build_with(
+        &after.replace("RUN  write one 1", "USER 7\nRUN write one 1\nUSER 0"),
+        |_| {},
+    );
+    assert_eq!(
+        again.ran.first().map(String::as_str),
+        Some("write one 1"),
+        "another user is another key"
+    );
     let plain = fixture.build(before);
     assert!(plain.is_cached());
 }
@@ -93,10 +110,18 @@ fn an_equal_result_lets_everything_after_it_hit() {
 #[test]
 fn a_rerun_with_equal_output_is_cut_off_at_once() {
     let mut fixture = fixture();
-    let dockerfile = |mark: &str| format!("FROM scratch AS one\nRUN --network={mark} write one 1\nFROM one\nRUN write two 2\n");
+    let dockerfile = |mark: &str| {
+        format!(
+            "FROM scratch AS one\nRUN --network={mark} write one 1\nFROM one\nRUN write two 2\n"
+        )
+    };
     fixture.build(&dockerfile("host"));
     let second = fixture.build(&dockerfile("none"));
-    assert_eq!(second.ran, ["write one 1"], "the step after an equal result hits");
+    assert_eq!(
+        second.ran,
+        ["write one 1"],
+        "the step after an equal result hits"
+    );
 }
 
 /// The second law: a changed base with the same facts does not copy again.
@@ -110,7 +135,10 @@ fn a_changed_base_with_the_same_facts_does_not_copy_again() {
     let second = fixture.build(dockerfile);
     assert!(second.is_cached(), "{:?}", second.missed);
     assert_ne!(second.exported(), first.exported());
-    assert_eq!(second.config().rootfs.diff_ids[1..], first.config().rootfs.diff_ids[1..]);
+    assert_eq!(
+        second.config().rootfs.diff_ids[1..],
+        first.config().rootfs.diff_ids[1..]
+    );
 }
 
 #[test]
@@ -121,14 +149,20 @@ fn a_changed_base_with_other_facts_copies_again() {
     fixture.build(dockerfile);
     fixture.image("base", "FROM scratch\nCOPY --chmod=755 a /srv/x\n");
     let second = fixture.build(dockerfile);
-    assert_eq!(second.missed.len(), 1, "the directory that leads there has another mode");
+    assert_eq!(
+        second.missed.len(),
+        1,
+        "the directory that leads there has another mode"
+    );
 }
 
 #[test]
 fn a_copy_from_a_stage_that_ran_again_with_equal_files_hits() {
     let mut fixture = fixture();
     let dockerfile = |network: &str| {
-        format!("FROM scratch AS make\nRUN --network={network} write out 1\nFROM scratch\nCOPY --from=make /out /out\nRUN write end 1\n")
+        format!(
+            "FROM scratch AS make\nRUN --network={network} write out 1\nFROM scratch\nCOPY --from=make /out /out\nRUN write end 1\n"
+        )
     };
     fixture.build(&dockerfile("host"));
     let second = fixture.build(&dockerfile("none"));
@@ -151,7 +185,9 @@ fn a_build_argument_is_in_the_key_only_where_it_is_declared() {
     let dockerfile = "FROM scratch\nRUN write one 1\nARG V\nRUN write two 2\n";
     let with = |value: &str| {
         let value = value.to_owned();
-        move |request: &mut rbuild_builder::BuildRequest| request.build_args = vec![("V".into(), value)]
+        move |request: &mut rbuild_builder::BuildRequest| {
+            request.build_args = vec![("V".into(), value)]
+        }
     };
     fixture.build_with(dockerfile, with("1"));
     let second = fixture.build_with(dockerfile, with("2"));
@@ -174,7 +210,14 @@ fn a_lost_layer_is_made_again() {
 fn equal_steps_of_two_stages_run_once() {
     let mut fixture = fixture();
     let built = fixture.build("FROM scratch AS a\nRUN write x 1\nFROM scratch AS b\nRUN write x 1\nRUN write y 1\nFROM a\nCOPY --from=b /y /y\n");
-    assert_eq!(built.ran.iter().filter(|command| *command == "write x 1").count(), 1);
+    assert_eq!(
+        built
+            .ran
+            .iter()
+            .filter(|command| *command == "write x 1")
+            .count(),
+        1
+    );
 }
 
 #[test]
@@ -182,8 +225,11 @@ fn stages_that_do_not_matter_are_not_built() {
     let mut fixture = fixture();
     let built = fixture.build("FROM scratch AS a\nRUN fail 1\nFROM scratch AS b\nRUN write x 1\n");
     assert_eq!(built.ran, ["write x 1"]);
-    let built = fixture.build_with("FROM scratch AS a\nRUN write a 1\nFROM scratch AS b\nRUN fail 1\n", |request| {
-        request.target = Some("A".into());
-    });
+    let built = fixture.build_with(
+        "FROM scratch AS a\nRUN write a 1\nFROM scratch AS b\nRUN fail 1\n",
+        |request| {
+            request.target = Some("A".into());
+        },
+    );
     assert_eq!(built.ran, ["write a 1"]);
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use rbuild_builder::exec::{Command, ExecError, Executed, Executor};
 use rbuild_builder::{
-    BuildError, BuildEvent, BuildRequest, CancelToken, Dockerfile, Environment, Exported, IgnoreFile, NetworkMode,
-    NoSource, Observer, Outcome, PullPolicy, Stream, build,
+    BuildError, BuildEvent, BuildRequest, CancelToken, Dockerfile, Environment, Exported,
+    IgnoreFile, NetworkMode, NoSource, Observer, Outcome, PullPolicy, Stream, build,
 };
 use rbuild_cache::{FsCacheIndex, LayerRecord};
 use rbuild_image::layer::{Entry, Kind, LayerWriter, Rootfs, Time};
@@ -37,21 +37,41 @@ impl Executor for FakeExecutor {
             ["write", path, content] => (path, content),
             ["fail", code] => {
                 let outcome = Outcome::Exited(code.parse().unwrap());
-                return Ok(Executed { outcome, layer: None });
+                return Ok(Executed {
+                    outcome,
+                    layer: None,
+                });
             }
-            _ => return Ok(Executed { outcome: Outcome::Exited(0), layer: None }),
+            _ => {
+                return Ok(Executed {
+                    outcome: Outcome::Exited(0),
+                    layer: None,
+                });
+            }
         };
         let mut writer = LayerWriter::new(self.store.blobs().ingest()?);
-        let mut entry = Entry::new(path, Kind::File { size: content.len() as u64 });
+        let mut entry = Entry::new(
+            path,
+            Kind::File {
+                size: content.len() as u64,
+            },
+        );
         // As a real command would: another time at each run.
         entry.mtime = Time::from_seconds(self.ran.lock().unwrap().len() as i64);
         writer.file(&entry, &mut content.as_bytes(), None)?;
         let (ingest, summary) = writer.finish()?;
         ingest.commit(Expected::Digest(summary.diff_id.0)).unwrap();
-        self.store.put_toc(summary.diff_id, &summary.toc, summary.content_id)?;
-        let layer =
-            LayerRecord { diff_id: summary.diff_id, content_id: summary.content_id.digest(), size: summary.size };
-        Ok(Executed { outcome: Outcome::Exited(0), layer: Some(layer) })
+        self.store
+            .put_toc(summary.diff_id, &summary.toc, summary.content_id)?;
+        let layer = LayerRecord {
+            diff_id: summary.diff_id,
+            content_id: summary.content_id.digest(),
+            size: summary.size,
+        };
+        Ok(Executed {
+            outcome: Outcome::Exited(0),
+            layer: Some(layer),
+        })
     }
 }
 
@@ -108,7 +128,10 @@ impl Fixture {
         let store = LocalStore::open(&directory.path().join("store")).unwrap();
         let context = directory.path().join("context");
         std::fs::create_dir(&context).unwrap();
-        let executor = Arc::new(FakeExecutor { store: store.clone(), ran: Mutex::default() });
+        let executor = Arc::new(FakeExecutor {
+            store: store.clone(),
+            ran: Mutex::default(),
+        });
         let environment = Environment {
             store: store.clone(),
             cache: Arc::new(FsCacheIndex::open(store.dir(Area::Cache))),
@@ -116,7 +139,13 @@ impl Fixture {
             executor: Arc::<FakeExecutor>::clone(&executor),
             cancel: CancelToken::new().unwrap(),
         };
-        Self { directory: Arc::new(directory), store, context, executor, environment }
+        Self {
+            directory: Arc::new(directory),
+            store,
+            context,
+            executor,
+            environment,
+        }
     }
 
     /// Writes files into the context.
@@ -132,9 +161,15 @@ impl Fixture {
     pub(crate) fn request(&self, dockerfile: &str) -> BuildRequest {
         let ignore = std::fs::read_to_string(self.context.join(".dockerignore")).ok();
         BuildRequest {
-            dockerfile: Dockerfile { name: "Dockerfile".into(), text: dockerfile.into() },
+            dockerfile: Dockerfile {
+                name: "Dockerfile".into(),
+                text: dockerfile.into(),
+            },
             context: Some(self.context.clone()),
-            ignore: ignore.map(|text| IgnoreFile { name: ".dockerignore".into(), text }),
+            ignore: ignore.map(|text| IgnoreFile {
+                name: ".dockerignore".into(),
+                text,
+            }),
             build_args: Vec::new(),
             target: None,
             labels: Vec::new(),
@@ -152,7 +187,11 @@ impl Fixture {
         self.build_with(dockerfile, |_| {})
     }
 
-    pub(crate) fn build_with(&mut self, dockerfile: &str, change: impl FnOnce(&mut BuildRequest)) -> Built {
+    pub(crate) fn build_with(
+        &mut self,
+        dockerfile: &str,
+        change: impl FnOnce(&mut BuildRequest),
+    ) -> Built {
         let mut request = self.request(dockerfile);
         change(&mut request);
         self.environment.cancel = CancelToken::new().unwrap();
@@ -171,7 +210,9 @@ impl Fixture {
 
     /// Builds an image and gives it a name that later Dockerfiles can start from.
     pub(crate) fn image(&mut self, name: &str, dockerfile: &str) -> Built {
-        self.build_with(dockerfile, |request| request.names = vec![name.parse().unwrap()])
+        self.build_with(dockerfile, |request| {
+            request.names = vec![name.parse().unwrap()]
+        })
     }
 }
 
@@ -186,14 +227,24 @@ impl Built {
 
     #[track_caller]
     pub(crate) fn config(&self) -> ImageConfig {
-        self.store.config(&self.exported().image_id).unwrap().unwrap().into_parts().1
+        self.store
+            .config(&self.exported().image_id)
+            .unwrap()
+            .unwrap()
+            .into_parts()
+            .1
     }
 
     /// The root file system.
     #[track_caller]
     pub(crate) fn rootfs(&self) -> Rootfs {
         let layers = self.config().rootfs.diff_ids;
-        Rootfs::new(layers.iter().map(|layer| self.store.toc(*layer).unwrap().unwrap()).collect())
+        Rootfs::new(
+            layers
+                .iter()
+                .map(|layer| self.store.toc(*layer).unwrap().unwrap())
+                .collect(),
+        )
     }
 
     /// One line for each file: mode, owner, path, and what it is when it is no file.
@@ -227,7 +278,14 @@ impl Built {
             Ok(_) => panic!("the build did not fail"),
             Err(BuildError::Diagnostics(list)) => list
                 .iter()
-                .map(|d| format!("{}: {}{}", d.code, d.message, d.help.as_ref().map_or(String::new(), |h| format!(" ({h})"))))
+                .map(|d| {
+                    format!(
+                        "{}: {}{}",
+                        d.code,
+                        d.message,
+                        d.help.as_ref().map_or(String::new(), |h| format!(" ({h})"))
+                    )
+                })
                 .collect::<Vec<_>>()
                 .join("\n"),
             Err(error) => error.to_string(),
