@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rbuild_image::layer::{Entry, EntryRef, Kind, Node, Rootfs, Toc};
+use rbuild_image::layer::{Entry, EntryRef, Kind, Node, Rootfs, Toc, compare_paths, join};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, XattrFlags, fsetxattr, linkat, makedev, mkdirat, mknodat,
     openat, symlinkat,
@@ -120,7 +120,7 @@ fn mark_opaque(
     implied: &mut Vec<Vec<u8>>,
 ) -> Result<(), SnapshotError> {
     // A name inside, so that the directory itself is made if only the mark is there.
-    let inside = rbuild_image::layer::join(path, b"x");
+    let inside = join(path, b"x");
     let mut places = Places::new(root);
     let (directory, _) = places.of_new(&inside, implied)?;
     let name = format!("{}opaque", task.mode.xattr_prefix());
@@ -199,32 +199,34 @@ fn open_file(root: &Path, path: &[u8]) -> Result<OwnedFd, SnapshotError> {
 fn finish_directories(
     task: &Task<'_>,
     root: BorrowedFd<'_>,
-    mut implied: Vec<Vec<u8>>,
+    implied: Vec<Vec<u8>>,
 ) -> Result<(), SnapshotError> {
-    implied.sort_by(|left, right| rbuild_image::layer::compare_paths(left, right));
+    let toc = task.toc().iter();
+    let mut directories: Vec<Entry> = toc
+        .filter(|entry| entry.kind() == Kind::Directory)
+        .map(|entry| entry.to_entry())
+        .collect();
     let below = task.below();
-    for path in implied.iter().rev() {
-        let lower = below.lookup(path).map(|node| node.entry);
-        let lower = lower.filter(|entry| entry.kind == Kind::Directory);
-        let entry = lower.unwrap_or_else(|| Entry::new(path.clone(), Kind::Directory));
-        let directory = open_below(root, path, OFlags::RDONLY | OFlags::DIRECTORY);
-        let directory = directory.doing("open", path)?;
-        Attributes::of_owned(&entry, task.foreign).set(directory.as_fd())?;
+    directories.extend(implied.into_iter().map(|path| {
+        let lower = below.lookup(&path).map(|node| node.entry);
+        lower
+            .filter(|entry| entry.kind == Kind::Directory)
+            .unwrap_or_else(|| Entry::new(path, Kind::Directory))
+    }));
+    directories.sort_by(|left, right| compare_paths(&left.path, &right.path));
+    if directories
+        .first()
+        .is_none_or(|first| !first.path.is_empty())
+    {
+        // The root does not depend on lower layers: a step has its root's attributes in its upper directory.
+        directories.insert(0, Entry::new("", Kind::Directory));
     }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut places = Places::new(root);
-    let is_directory = |entry: &EntryRef<'_>| entry.kind() == Kind::Directory;
-    let directories = task.toc().iter().rev().filter(is_directory);
-    let mut has_root = false;
-    for entry in directories {
-        has_root |= entry.path().is_empty();
-        let (at, name) = places.of(entry.path())?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory = openat(at, name, flags, Mode::empty()).doing("open", entry.path())?;
-        Attributes::of(entry, task.foreign).set(directory.as_fd())?;
-    }
-    if !has_root {
-        let entry = Entry::new("", Kind::Directory);
-        Attributes::of_owned(&entry, task.foreign).set(root)?;
+    for entry in directories.iter().rev() {
+        let (at, name) = places.of(&entry.path)?;
+        let directory = openat(at, name, flags, Mode::empty()).doing("open", &entry.path)?;
+        Attributes::of_owned(entry, task.foreign).set(directory.as_fd())?;
     }
     Ok(())
 }
