@@ -1,8 +1,14 @@
 //! Settings, with a default for each: a registry needs no configuration.
+//!
+//! Every key may stand in a TOML file and in an environment variable (`limits.manifest_bytes` is
+//! `RBUILD_REGISTRY_LIMITS_MANIFEST_BYTES`); the variable wins over the file, and an option of the command line over both.
+//! [`key::KEYS`] is the list of all keys.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub mod key;
 
 /// The settings of a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +23,70 @@ pub struct Config {
     pub collect: Collect,
     /// Whether an index may name manifests that are not here.
     pub sparse_indexes: bool,
+    /// Where metrics are served; nowhere by default.
+    pub metrics: Option<SocketAddr>,
+    /// Whether each request is logged.
+    pub access_log: bool,
+    /// Bytes per second that are read in the background to find damaged blobs; 0 reads none.
+    pub verify_bytes: u64,
+    /// Certificate chain and key, both in PEM; read again when the files change.
+    pub tls: Option<Tls>,
+}
+
+/// Files for TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate chain, the server's own first.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("could not read the configuration file `{path}`")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no TOML.
+    #[error("the configuration file `{path}` is not valid TOML: {reason}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        reason: String,
+    },
+    /// There is no such key.
+    #[error("`{name}` in {place} is no setting; the nearest one is `{nearest}`")]
+    UnknownKey {
+        /// As it was written.
+        name: String,
+        /// Where it was found.
+        place: String,
+        /// The key that looks most like it.
+        nearest: &'static str,
+    },
+    /// The value does not fit.
+    #[error("`{name}` in {place} cannot be `{value}`: {reason}")]
+    Value {
+        /// The key.
+        name: &'static str,
+        /// Where it was found.
+        place: String,
+        /// As it was written.
+        value: String,
+        /// What is wanted.
+        reason: String,
+    },
+    /// Two settings contradict each other.
+    #[error("{0}")]
+    Contradiction(&'static str),
 }
 
 /// Bounds on everything that a client controls.
@@ -74,6 +144,100 @@ impl Config {
             limits: Limits::STANDARD,
             collect: Collect::STANDARD,
             sparse_indexes: false,
+            metrics: None,
+            access_log: true,
+            verify_bytes: 4 << 20,
+            tls: None,
+        }
+    }
+
+    /// The defaults, then the file if there is one, then the environment.
+    ///
+    /// `variables` are names and values; those that do not begin with `RBUILD_REGISTRY_` are none of ours.
+    pub fn load(
+        file: Option<&Path>,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut config = Self::new("rbuild-registry-data");
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+                path: path.to_owned(),
+                source,
+            })?;
+            config.read_toml(&text, path)?;
+        }
+        for (name, value) in variables {
+            let Some(rest) = name.strip_prefix(key::PREFIX) else {
+                continue;
+            };
+            if key::OTHER_VARIABLES.contains(&rest) {
+                continue;
+            }
+            let key = key::by_variable(rest).ok_or_else(|| ConfigError::UnknownKey {
+                nearest: key::nearest(&rest.to_ascii_lowercase()),
+                name: name.clone(),
+                place: "the environment".to_owned(),
+            })?;
+            key.set(&mut config, &value, || format!("the variable `{name}`"))?;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn read_toml(&mut self, text: &str, path: &Path) -> Result<(), ConfigError> {
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+            ConfigError::Syntax {
+                path: path.to_owned(),
+                reason: error.to_string().trim().replace('\n', " "),
+            }
+        })?;
+        let mut entries = Vec::new();
+        flatten("", &table, &mut entries);
+        for (name, value) in entries {
+            let place = || format!("`{}`", path.display());
+            let key = key::by_name(&name).ok_or_else(|| ConfigError::UnknownKey {
+                nearest: key::nearest(&name),
+                place: place(),
+                name: name.clone(),
+            })?;
+            key.set(self, &value, place)?;
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let complete = |tls: &Tls| {
+            tls.certificate.as_os_str().is_empty() == tls.key.as_os_str().is_empty()
+        };
+        if !self.tls.as_ref().is_none_or(complete) {
+            return Err(ConfigError::Contradiction(
+                "`tls.certificate` and `tls.key` are given together or not at all",
+            ));
+        }
+        if self.limits.idle_time.is_zero() || self.limits.head_time.is_zero() {
+            return Err(ConfigError::Contradiction(
+                "`limits.idle_time` and `limits.head_time` must be longer than nothing",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// All values of a table with their dotted names, as text.
+fn flatten(prefix: &str, table: &toml::Table, entries: &mut Vec<(String, String)>) {
+    for (name, value) in table {
+        let name = if prefix.is_empty() {
+            name.clone()
+        } else {
+            format!("{prefix}.{name}")
+        };
+        match value {
+            toml::Value::Table(inner) => flatten(&name, inner, entries),
+            toml::Value::String(text) => entries.push((name, text.clone())),
+            toml::Value::Integer(number) => entries.push((name, number.to_string())),
+            toml::Value::Boolean(flag) => entries.push((name, flag.to_string())),
+            // No setting takes any of these, so its own reader refuses them by name.
+            other => entries.push((name, format!("{other:?}"))),
         }
     }
 }
