@@ -4,13 +4,25 @@ use std::ffi::c_long;
 use std::process::ExitCode;
 use std::ptr::null;
 
+use rbuild_builder::sandbox::detect;
+
 /// First argument of this program when it is to make system calls.
 pub(crate) const VERB: &str = "__probe";
+
+/// Instead of a call: looks for an identity.
+pub(crate) const DETECT: &str = "detect";
 
 /// Makes the calls that the arguments name and prints what came of them.
 #[expect(clippy::print_stdout, reason = "the test reads it")]
 pub(crate) fn main(calls: impl Iterator<Item = String>) -> ExitCode {
     for name in calls {
+        if name == DETECT {
+            match detect("/proc/self/exe".as_ref()) {
+                Ok(identity) => println!("{:?}", identity.kind()),
+                Err(error) => println!("{error}; hint: {}", error.hint().unwrap_or_default()),
+            }
+            continue;
+        }
         let result = match call(&name) {
             -1 => std::io::Error::last_os_error()
                 .raw_os_error()

@@ -45,6 +45,11 @@ pub(crate) const CASES: &[Case] = &[
         Needs::Any,
         no_network_has_only_loopback,
     ),
+    (
+        "inside_a_container_the_error_says_what_to_do",
+        Needs::Any,
+        inside_a_container_the_error_says_what_to_do,
+    ),
     ("processes_are_isolated", Needs::Any, processes_are_isolated),
     (
         "the_mount_table_shows_nothing_of_the_host",
@@ -163,6 +168,26 @@ fn the_seccomp_filter_is_dockers(world: &World) {
         .filter_map(|line| line.split_once(' '))
         .collect();
     assert_eq!(got, cases);
+}
+
+/// A step is a container with Docker's restrictions, so it shows what a user sees in one.
+fn inside_a_container_the_error_says_what_to_do(world: &World) {
+    let ran = world.run(&probe(world, &[crate::sandbox_support::probe::DETECT]));
+    assert!(
+        ran.stdout
+            .starts_with("no sandbox is possible here: this root user lacks CAP_SYS_ADMIN; "),
+        "{ran:#?}"
+    );
+    assert!(
+        ran.stdout
+            .contains("making a user namespace: Operation not permitted"),
+        "{ran:#?}"
+    );
+    assert!(
+        ran.stdout
+            .contains("hint: inside a container: run it as root with"),
+        "{ran:#?}"
+    );
 }
 
 fn insecure_lifts_the_restrictions(world: &World) {
