@@ -5,6 +5,7 @@
 
 mod base;
 mod clock;
+mod container;
 pub mod context;
 mod copy;
 mod error;
@@ -33,6 +34,7 @@ use rbuild_parser::{Diagnostic, parse};
 use rbuild_store::local::LocalStore;
 
 pub use base::BaseImage;
+pub use container::{ImageRoot, NoUser};
 pub use error::{BuildError, StepFailure};
 pub use event::{BuildEvent, Observer, StepNumber};
 pub use export::Exported;

@@ -32,7 +32,11 @@ impl State {
 
     /// The root file system of an image in the store.
     pub(crate) fn of_base(store: &LocalStore, image: &BaseImage) -> io::Result<Self> {
-        let diff_ids = &image.config.rootfs.diff_ids;
+        Self::of_layers(store, &image.config.rootfs.diff_ids)
+    }
+
+    /// The root file system of layers in the store, lowest first.
+    pub(crate) fn of_layers(store: &LocalStore, diff_ids: &[DiffId]) -> io::Result<Self> {
         let layers = if diff_ids.len() == 1 {
             diff_ids
                 .iter()
