@@ -35,6 +35,7 @@ fn main() -> ExitCode {
     {
         return sandbox::helper();
     }
+    log();
     let printer = Printer::new();
     let cli = match Cli::read(arguments.clone()) {
         Ok(cli) => cli,
@@ -54,6 +55,19 @@ fn run(cli: Cli, printer: Printer) -> Outcome {
         Interrupt::listen().map_err(|error| Failure::io("cannot listen for signals", &error))?;
     let session = Session::new(printer, interrupt, cli.global);
     command::run(cli.command, &session)
+}
+
+/// Writes the log to standard error where `RBUILD_LOG` asks for it (`debug`, `rbuild_registry_client=trace`, …).
+fn log() {
+    if let Ok(filter) = std::env::var("RBUILD_LOG")
+        && !filter.is_empty()
+    {
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .init();
+    }
 }
 
 /// Shows what clap has to say: help on standard output, errors on standard error.

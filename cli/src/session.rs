@@ -14,6 +14,7 @@ use crate::args::GlobalArgs;
 use crate::exit::{Doing, Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::printer::Printer;
+use crate::sandbox;
 
 /// The surroundings of one command.
 #[derive(Debug, Clone)]
@@ -139,10 +140,12 @@ impl Session {
         }
     }
 
-    /// Everyone besides images who keeps things in the store.
-    pub(crate) fn tenants(store: &LocalStore) -> CacheTenant {
-        CacheTenant {
+    /// Who keeps things in the store besides images: the builder.
+    pub(crate) fn tenant(&self, store: &LocalStore) -> Builder {
+        Builder {
             index: FsCacheIndex::open(store.dir(Area::Cache)),
+            store: store.clone(),
+            interrupt: self.interrupt.clone(),
         }
     }
 }
@@ -178,13 +181,15 @@ pub(crate) fn documents(store: &LocalStore, image: &ImageRecord) -> Outcome<Docu
     })
 }
 
-/// The build cache, as one who keeps layers alive.
+/// The builder, as one who keeps things in the store: its cache keeps layers alive, its snapshots are derived from layers.
 #[derive(Debug)]
-pub(crate) struct CacheTenant {
+pub(crate) struct Builder {
     index: FsCacheIndex,
+    store: LocalStore,
+    interrupt: Interrupt,
 }
 
-impl CacheTenant {
+impl Builder {
     /// Forgets every result of the build cache; the next build runs every step.
     pub(crate) fn forget_records(&self) -> io::Result<()> {
         let mut keys = Vec::new();
@@ -193,7 +198,7 @@ impl CacheTenant {
     }
 }
 
-impl Tenant for CacheTenant {
+impl Tenant for Builder {
     fn roots(&self, keep: &mut dyn FnMut(Root)) -> io::Result<()> {
         self.index.walk(&mut |_, record| {
             if let Some(layer) = record.layer {
@@ -202,7 +207,19 @@ impl Tenant for CacheTenant {
         })
     }
 
-    fn sweep(&self, _live: &Live) -> io::Result<u64> {
-        Ok(0)
+    fn sweep(&self, live: &Live) -> io::Result<u64> {
+        let snapshots = self.store.dir(Area::Snapshots);
+        if std::fs::read_dir(&snapshots)?.next().is_none() {
+            return Ok(0);
+        }
+        let before = self.store.area_usage(Area::Snapshots)?;
+        let layers = live.layers().map(|layer| layer.0);
+        let keep = layers.chain(live.chains().map(|chain| chain.digest()));
+        // Unpacked layers may belong to subordinate ids, so the sandbox removes them.
+        sandbox::executor(&self.store)
+            .sweep_snapshots(keep.collect(), self.interrupt.watch())
+            .map_err(io::Error::other)?;
+        let after = self.store.area_usage(Area::Snapshots)?;
+        Ok(before.bytes.saturating_sub(after.bytes))
     }
 }

@@ -26,6 +26,10 @@ pub(crate) struct Loaded {
     pub(crate) names: Vec<Reference>,
 }
 
+/// Files that describe the archive.
+const DOCUMENTS: [&str; 4] = ["index.json", "manifest.json", "oci-layout", "repositories"];
+/// The longest of them that is read, in bytes.
+const DOCUMENT_LIMIT: u64 = 16 << 20;
 /// More nested indexes than this are no image.
 const INDEX_DEPTH: usize = 4;
 
@@ -60,6 +64,8 @@ pub(crate) fn read(store: &LocalStore, input: impl Read + Send + 'static) -> Out
 #[derive(Debug, Default)]
 struct Contents {
     files: BTreeMap<String, BlobInfo>,
+    /// The documents of the archive itself, which are nothing of an image.
+    documents: BTreeMap<String, Vec<u8>>,
     /// Links, as docker before version 25 wrote for layers that it had written already.
     links: BTreeMap<String, String>,
 }
@@ -84,12 +90,19 @@ impl Contents {
                     false => normal(&target),
                 };
                 contents.links.insert(name, target);
+            } else if kind.is_file() && DOCUMENTS.contains(&name.as_str()) {
+                let mut bytes = Vec::new();
+                (&mut entry)
+                    .take(DOCUMENT_LIMIT)
+                    .read_to_end(&mut bytes)
+                    .map_err(|error| broken(&error))?;
+                contents.documents.insert(name, bytes);
             } else if kind.is_file() {
                 let blob = keep(store, &name, &mut entry)?;
                 contents.files.insert(name, blob);
             }
         }
-        if contents.files.is_empty() {
+        if contents.files.is_empty() && contents.documents.is_empty() {
             return Err(Failure::input("the archive is empty").hint(
                 "`rbuild load` reads what `docker save`, `rbuild save` and `skopeo copy` write",
             ));
@@ -108,17 +121,17 @@ impl Contents {
         None
     }
 
-    fn json<T: DeserializeOwned>(&self, store: &LocalStore, path: &str) -> Outcome<Option<T>> {
-        let Some(blob) = self.find(path) else {
+    fn json<T: DeserializeOwned>(&self, name: &str) -> Outcome<Option<T>> {
+        let Some(bytes) = self.documents.get(name) else {
             return Ok(None);
         };
-        document(store, &blob.digest, path).map(Some)
+        understood(bytes, name).map(Some)
     }
 
     /// Manifests with their names.
     fn images(&self, store: &LocalStore) -> Outcome<Vec<(Descriptor, Vec<Reference>)>> {
-        let docker: Option<Vec<DockerEntry>> = self.json(store, "manifest.json")?;
-        if let Some(index) = self.json::<Index>(store, "index.json")? {
+        let docker: Option<Vec<DockerEntry>> = self.json("manifest.json")?;
+        if let Some(index) = self.json::<Index>("index.json")? {
             let mut images = Vec::new();
             for entry in &index.manifests {
                 let Some(manifest) = self.choose(store, entry, INDEX_DEPTH)? else {
@@ -271,8 +284,12 @@ fn document<T: DeserializeOwned>(store: &LocalStore, digest: &Digest, what: &str
         .document(digest)
         .doing(|| "cannot read the local store")?
         .ok_or_else(|| missing(&digest.to_string()))?;
-    serde_json::from_slice(&bytes).map_err(|error| {
-        Failure::input(format!("`{what}` of the archive cannot be understood")).caused_by(&error)
+    understood(&bytes, what)
+}
+
+fn understood<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Outcome<T> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Failure::input(format!("{what} of the archive cannot be understood")).caused_by(&error)
     })
 }
 

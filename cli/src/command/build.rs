@@ -36,7 +36,7 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
     let env = Environment {
         cache: Arc::new(FsCacheIndex::open(store.dir(Area::Cache))),
         source: Arc::new(Source::new(session.clone(), store.clone())),
-        executor: sandbox::executor(&store)?,
+        executor: Arc::new(sandbox::executor(&store)),
         cancel: session.interrupt.watch().clone(),
         store: store.clone(),
     };

@@ -19,7 +19,7 @@ pub(crate) fn prune(args: &PruneArgs, session: &Session) -> Outcome {
         return Ok(Exit::Done);
     }
     let _ = session.interrupt.watch();
-    let tenants = Session::tenants(&store);
+    let tenant = session.tenant(&store);
     let scope = if args.all {
         PruneScope::Everything
     } else {
@@ -33,7 +33,7 @@ pub(crate) fn prune(args: &PruneArgs, session: &Session) -> Outcome {
                 .doing(|| "cannot empty the build cache")?;
         }
         let pruned = store
-            .prune(scope, &[&tenants as &dyn Tenant])
+            .prune(scope, &[&tenant as &dyn Tenant])
             .doing(|| "cannot remove what is not needed")?;
         if let Some(pruned) = pruned {
             break pruned;
@@ -78,9 +78,9 @@ fn confirm(all: bool, session: &Session) -> Outcome<bool> {
 
 pub(crate) fn usage(args: &DfArgs, session: &Session) -> Outcome {
     let store = session.store()?;
-    let tenants = Session::tenants(&store);
+    let tenant = session.tenant(&store);
     let usage = store
-        .disk_usage(&[&tenants])
+        .disk_usage(&[&tenant])
         .doing(|| "cannot measure the local store")?;
     let images = image_count(&store)?;
     let rows = [

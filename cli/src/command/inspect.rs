@@ -1,9 +1,12 @@
 //! `inspect`: docker's JSON.
 
-use rbuild_image::{ContainerConfig, Reference};
+use std::collections::BTreeMap;
+use std::io;
+
+use rbuild_image::{ContainerConfig, Descriptor, DiffId, Digest, Healthcheck, Reference};
 use rbuild_store::local::{ImageRecord, LocalStore};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::args::InspectArgs;
 use crate::exit::{Doing, Exit, Failure, Outcome};
@@ -26,23 +29,139 @@ pub(crate) fn run(args: &InspectArgs, session: &Session) -> Outcome {
             }
         }
     }
-    session.printer.line(&indented(&Value::Array(found)))?;
+    session.printer.line(&indented(&found)?)?;
     outcome
 }
 
 /// JSON with docker's indentation of four spaces.
-fn indented(value: &Value) -> String {
+fn indented(images: &[Described]) -> Outcome<String> {
     let mut bytes = Vec::new();
     let style = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, style);
-    // Writing a value into memory cannot fail; an empty text would show that it did.
-    let _ = value.serialize(&mut serializer);
-    String::from_utf8(bytes).unwrap_or_default()
+    images
+        .serialize(&mut serializer)
+        .map_err(io::Error::from)
+        .doing(|| "cannot write JSON")?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn describe(store: &LocalStore, image: &ImageRecord) -> Outcome<Value> {
+/// An image as docker shows it, in docker's order.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Described {
+    id: Digest,
+    repo_tags: Vec<String>,
+    repo_digests: Vec<String>,
+    parent: &'static str,
+    comment: String,
+    created: Option<String>,
+    docker_version: &'static str,
+    author: String,
+    config: Container,
+    architecture: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variant: Option<String>,
+    os: String,
+    size: u64,
+    virtual_size: u64,
+    #[serde(rename = "RootFS")]
+    root_fs: RootFs,
+    descriptor: Descriptor,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct RootFs {
+    r#type: String,
+    layers: Vec<DiffId>,
+}
+
+/// The fields that docker always shows; those that only some images have come last.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Container {
+    hostname: &'static str,
+    domainname: &'static str,
+    user: String,
+    attach_stdin: bool,
+    attach_stdout: bool,
+    attach_stderr: bool,
+    tty: bool,
+    open_stdin: bool,
+    stdin_once: bool,
+    env: Option<Vec<String>>,
+    cmd: Option<Vec<String>>,
+    image: &'static str,
+    volumes: Option<BTreeMap<String, Value>>,
+    working_dir: String,
+    entrypoint: Option<Vec<String>>,
+    on_build: Option<Vec<String>>,
+    labels: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    exposed_ports: BTreeMap<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    healthcheck: Option<Healthcheck>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    stop_signal: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shell: Vec<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    args_escaped: bool,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+impl From<ContainerConfig> for Container {
+    fn from(config: ContainerConfig) -> Self {
+        let list = |values: Vec<String>| (!values.is_empty()).then_some(values);
+        Self {
+            hostname: "",
+            domainname: "",
+            user: config.user,
+            attach_stdin: false,
+            attach_stdout: false,
+            attach_stderr: false,
+            tty: false,
+            open_stdin: false,
+            stdin_once: false,
+            env: list(config.env),
+            cmd: list(config.cmd),
+            image: "",
+            volumes: (!config.volumes.is_empty()).then_some(config.volumes),
+            working_dir: config.working_dir,
+            entrypoint: list(config.entrypoint),
+            on_build: list(config.on_build),
+            labels: (!config.labels.is_empty()).then_some(config.labels),
+            exposed_ports: config.exposed_ports,
+            healthcheck: config.healthcheck,
+            stop_signal: config.stop_signal,
+            shell: config.shell,
+            args_escaped: config.args_escaped,
+            // Docker's old images repeat some of the fields above here.
+            other: config
+                .other
+                .into_iter()
+                .filter(|(name, _)| !ALWAYS_SHOWN.contains(&name.as_str()))
+                .collect(),
+        }
+    }
+}
+
+const ALWAYS_SHOWN: [&str; 9] = [
+    "Hostname",
+    "Domainname",
+    "AttachStdin",
+    "AttachStdout",
+    "AttachStderr",
+    "Tty",
+    "OpenStdin",
+    "StdinOnce",
+    "Image",
+];
+
+fn describe(store: &LocalStore, image: &ImageRecord) -> Outcome<Described> {
     let documents = documents(store, image)?;
-    let config = documents.config.value();
+    let config = documents.config.value().clone();
     let mut tags = Vec::new();
     let mut digests = Vec::new();
     for (reference, descriptor) in store.names().doing(|| "cannot read the local store")? {
@@ -58,58 +177,28 @@ fn describe(store: &LocalStore, image: &ImageRecord) -> Outcome<Value> {
         }
     }
     let size = image_size(store, &documents)?;
-    let mut described = json!({
-        "Id": image.image_id,
-        "RepoTags": tags,
-        "RepoDigests": digests,
-        "Parent": "",
-        "Comment": config.history.last().and_then(|last| last.comment.clone()).unwrap_or_default(),
-        "Created": config.created,
-        "DockerVersion": "",
-        "Author": config.author.clone().unwrap_or_default(),
-        "Config": container(&config.config),
-        "Architecture": config.architecture,
-        "Os": config.os,
-        "Size": size,
-        "VirtualSize": size,
-        "RootFS": { "Type": config.rootfs.kind, "Layers": config.rootfs.diff_ids },
-        "Descriptor": image.descriptor,
-    });
-    if let (Some(variant), Some(map)) = (&config.variant, described.as_object_mut()) {
-        map.insert("Variant".to_owned(), json!(variant));
-    }
-    Ok(described)
-}
-
-/// The fields that docker always shows, and those that the image sets.
-fn container(config: &ContainerConfig) -> Value {
-    let list = |values: &[String]| match values {
-        [] => Value::Null,
-        values => json!(values),
-    };
-    let mut shown = json!({
-        "Hostname": "",
-        "Domainname": "",
-        "User": config.user,
-        "AttachStdin": false,
-        "AttachStdout": false,
-        "AttachStderr": false,
-        "Tty": false,
-        "OpenStdin": false,
-        "StdinOnce": false,
-        "Env": list(&config.env),
-        "Cmd": list(&config.cmd),
-        "Image": "",
-        "Volumes": null,
-        "WorkingDir": config.working_dir,
-        "Entrypoint": list(&config.entrypoint),
-        "OnBuild": list(&config.on_build),
-        "Labels": null,
-    });
-    let set = serde_json::to_value(config).unwrap_or_default();
-    if let (Some(shown), Value::Object(set)) = (shown.as_object_mut(), set) {
-        let set: Map<String, Value> = set;
-        shown.extend(set);
-    }
-    shown
+    let last = config.history.last();
+    Ok(Described {
+        id: image.image_id,
+        repo_tags: tags,
+        repo_digests: digests,
+        parent: "",
+        comment: last
+            .and_then(|last| last.comment.clone())
+            .unwrap_or_default(),
+        created: config.created,
+        docker_version: "",
+        author: config.author.unwrap_or_default(),
+        config: config.config.into(),
+        architecture: config.architecture,
+        variant: config.variant,
+        os: config.os,
+        size,
+        virtual_size: size,
+        root_fs: RootFs {
+            r#type: config.rootfs.kind,
+            layers: config.rootfs.diff_ids,
+        },
+        descriptor: image.descriptor.clone(),
+    })
 }

@@ -34,10 +34,10 @@ pub(crate) fn remove(args: &RmiArgs, session: &Session) -> Outcome {
         }
     }
     if deleted {
-        let tenants = Session::tenants(&store);
+        let tenant = session.tenant(&store);
         // If somebody works in the store, the bytes stay until the next removal or prune.
         store
-            .prune(PruneScope::Garbage, &[&tenants])
+            .prune(PruneScope::Garbage, &[&tenant])
             .doing(|| "cannot remove the image's layers")?;
     }
     outcome

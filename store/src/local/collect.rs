@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 
-use rbuild_image::{DiffId, Digest};
+use rbuild_image::{ChainId, DiffId, Digest};
 
 use super::{LocalStore, file};
 use crate::BlobStore;
@@ -47,6 +47,7 @@ pub enum PruneScope {
 pub struct Live {
     blobs: Marked,
     layers: HashSet<DiffId>,
+    chains: HashSet<ChainId>,
 }
 
 /// What a prune removed.
@@ -66,6 +67,16 @@ impl Live {
     /// Whether a layer is alive.
     pub fn layer(&self, layer: DiffId) -> bool {
         self.layers.contains(&layer)
+    }
+
+    /// The layers that are alive.
+    pub fn layers(&self) -> impl Iterator<Item = DiffId> + '_ {
+        self.layers.iter().copied()
+    }
+
+    /// The stacks of layers that images have, and the beginnings of these.
+    pub fn chains(&self) -> impl Iterator<Item = ChainId> + '_ {
+        self.chains.iter().copied()
     }
 
     /// Whether a blob is alive.
@@ -154,8 +165,10 @@ impl LocalStore {
             live.blobs.mark(layer.digest);
         }
         if let Ok(Some(config)) = self.config(&manifest.config.digest) {
-            live.layers
-                .extend(config.value().rootfs.diff_ids.iter().copied());
+            let layers = &config.value().rootfs.diff_ids;
+            live.layers.extend(layers.iter().copied());
+            let stacks = (1..=layers.len()).filter_map(|height| ChainId::of(&layers[..height]));
+            live.chains.extend(stacks);
         }
         Ok(())
     }

@@ -102,6 +102,13 @@ impl LocalStore {
     }
 }
 
+impl LocalStore {
+    /// What an area takes on disk.
+    pub fn area_usage(&self, area: Area) -> io::Result<Usage> {
+        Walk::default().measure(&self.dir(area))
+    }
+}
+
 /// Counts every file and directory once, hard links included.
 #[derive(Debug, Default)]
 struct Walk {
