@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::archive::{self, Image};
 use crate::base;
-use crate::engine::{ArchiveFormat, Buildah, Dockerd, Rbuild, require};
+use crate::engine::{ArchiveFormat, Buildah, Dockerd, Rbuild, User, require};
 use crate::process::Cmd;
 use crate::report::Report;
 use crate::tree;
@@ -53,6 +53,9 @@ const CONFIG_FIELDS: &[&str] = &[
     "WorkingDir",
 ];
 
+/// Where the cases are.
+const CASES: &str = "testdata/builds";
+
 /// A running peer.
 enum Builder {
     Docker(Dockerd),
@@ -65,29 +68,50 @@ struct Case {
     directory: PathBuf,
 }
 
-/// Compares every case with every one of `peers`.
+/// Compares every case with every one of `peers`, as root and as an ordinary user.
 pub(crate) fn run(binaries: &Binaries, peers: &[Peer], filter: Option<String>) -> Result<()> {
     let scratch = Scratch::new()?;
-    let rbuild = Rbuild::new(binaries, &scratch, "rbuild")?;
     let base = base::busybox(scratch.path())?;
-    rbuild.load(&base)?;
+    let mut ours = vec![Rbuild::new(binaries, &scratch, "root")?];
+    match User::ordinary()? {
+        Some(user) => ours.push(Rbuild::ordinary(binaries, &scratch, &user)?),
+        None if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
+            bail!("no ordinary user to build as; `cargo xtask setup` makes one")
+        }
+        None => println!("no ordinary user to build as: building as root only"),
+    }
+    for rbuild in &ours {
+        rbuild.load(&base)?;
+    }
     let mut report = Report::new(filter);
     for &peer in peers {
         let builder = Builder::start(peer, &scratch)?;
         builder.load(&base)?;
         for case in cases()? {
-            let compare = || compare(&rbuild, &builder, peer, &case, scratch.path());
-            report.check(
-                &format!("{} is built as {} builds it", case.name, peer.name()),
-                compare,
-            );
+            let mut theirs = None;
+            for rbuild in &ours {
+                let name = format!(
+                    "{} is built as {} builds it{}",
+                    case.name,
+                    peer.name(),
+                    rbuild.remark()
+                );
+                report.check(&name, || {
+                    let theirs = match &theirs {
+                        Some(theirs) => theirs,
+                        None => theirs.insert(builder.image(&case, peer, scratch.path())?),
+                    };
+                    let found = differences(&case.image(rbuild)?, theirs)?;
+                    judge(&found, &expected(&case, peer)?)
+                });
+            }
         }
     }
     report.finish("compare")
 }
 
 fn cases() -> Result<Vec<Case>> {
-    let parent = root().join("testdata/builds");
+    let parent = root().join(CASES);
     let mut cases = Vec::new();
     for entry in
         fs::read_dir(&parent).with_context(|| format!("cannot read `{}`", parent.display()))?
@@ -105,34 +129,61 @@ fn cases() -> Result<Vec<Case>> {
 }
 
 impl Case {
-    /// The directory `context`, or a copy of it that `prepare` has added to: links, modes, empty directories.
-    fn context(&self, scratch: &Path) -> Result<PathBuf> {
-        let context = self.directory.join("context");
-        let prepare = self.directory.join("prepare");
-        if !prepare.is_file() {
-            return Ok(context);
-        }
-        let prepared = scratch.join("contexts").join(&self.name);
-        if !prepared.exists() {
-            fs::create_dir_all(&prepared)?;
-            if context.is_dir() {
-                Cmd::new("cp")
-                    .arg("-a")
-                    .arg(context.join("."))
-                    .arg(&prepared)
-                    .quiet()?;
-            }
-            Cmd::new("sh")
-                .arg("-eu")
-                .arg(&prepare)
-                .dir(&prepared)
+    /// A copy of the case below `home`, to whose context `prepare` has added what a checkout cannot hold.
+    fn staged(&self, home: &Path, change: impl Fn(&Cmd) -> Cmd) -> Result<Self> {
+        let staged = home.join("cases").join(&self.name);
+        let run = |cmd: Cmd| change(&cmd).quiet();
+        if !staged.exists() {
+            run(Cmd::new("mkdir").arg("-p").arg(home.join("cases")))?;
+            // Root copies, because a checkout may lie where nobody else can read; `tar` sets the new owner.
+            let archive = home.join("case.tar");
+            Cmd::new("tar")
+                .arg("-C")
+                .arg(root().join(CASES))
+                .arg("-cf")
+                .arg(&archive)
+                .arg(&self.name)
                 .quiet()?;
+            run(Cmd::new("tar")
+                .args(["--no-same-owner", "-C"])
+                .arg(home.join("cases"))
+                .arg("-xf")
+                .arg(&archive))?;
+            fs::remove_file(archive)?;
+            run(Cmd::new("mkdir").arg("-p").arg(staged.join("context")))?;
+            if staged.join("prepare").is_file() {
+                run(Cmd::new("sh")
+                    .args(["-eu", "../prepare"])
+                    .dir(&staged.join("context")))?;
+            }
         }
-        Ok(prepared)
+        Ok(Self {
+            name: self.name.clone(),
+            directory: staged,
+        })
+    }
+
+    /// What rbuild builds.
+    fn image(&self, rbuild: &Rbuild) -> Result<Image> {
+        let case = self.staged(rbuild.home(), |cmd| rbuild.as_caller(cmd))?;
+        rbuild
+            .cmd()
+            .args(["build", "-t", &self.reference()])
+            .args(case.arguments(&case.directory.join("Dockerfile")))
+            .quiet()?;
+        let path = rbuild.home().join("image.tar");
+        rbuild.save(ArchiveFormat::Docker, &self.reference(), &path)?;
+        let image = archive::read(&path)?;
+        fs::remove_file(path)?;
+        Ok(image)
+    }
+
+    fn reference(&self) -> String {
+        format!("localhost/compare/{}:1", self.name)
     }
 
     /// The arguments of a build with `dockerfile`, the context last.
-    fn arguments(&self, dockerfile: &Path, context: &Path) -> Vec<String> {
+    fn arguments(&self, dockerfile: &Path) -> Vec<String> {
         let mut arguments = vec!["-f".to_owned(), dockerfile.display().to_string()];
         for argument in fs::read_to_string(self.directory.join("build-args"))
             .unwrap_or_default()
@@ -140,12 +191,8 @@ impl Case {
         {
             arguments.extend(["--build-arg".to_owned(), argument.to_owned()]);
         }
-        arguments.push(context.display().to_string());
+        arguments.push(self.directory.join("context").display().to_string());
         arguments
-    }
-
-    fn dockerfile(&self) -> PathBuf {
-        self.directory.join("Dockerfile")
     }
 
     /// The Dockerfile for a peer too old for ours: `Dockerfile.PEER` says the same in older words.
@@ -154,43 +201,9 @@ impl Case {
         if own.is_file() {
             own
         } else {
-            self.dockerfile()
+            self.directory.join("Dockerfile")
         }
     }
-}
-
-fn compare(
-    rbuild: &Rbuild,
-    builder: &Builder,
-    peer: Peer,
-    case: &Case,
-    scratch: &Path,
-) -> Result<()> {
-    let reference = format!("localhost/compare/{}:1", case.name);
-    let context = case.context(scratch)?;
-    rbuild
-        .cmd()
-        .args(["build", "-t", &reference])
-        .args(case.arguments(&case.dockerfile(), &context))
-        .quiet()?;
-    let our_archive = scratch.join("ours.tar");
-    rbuild.save(ArchiveFormat::Docker, &reference, &our_archive)?;
-
-    let their_archive = scratch.join("theirs.tar");
-    builder.build(
-        &reference,
-        &case.arguments(&case.dockerfile_of(peer), &context),
-        &their_archive,
-    )?;
-
-    let found = differences(
-        &archive::read(&our_archive)?,
-        &archive::read(&their_archive)?,
-    )?;
-    for archive in [our_archive, their_archive] {
-        fs::remove_file(archive)?;
-    }
-    judge(&found, &expected(case, peer)?)
 }
 
 /// What differs between two images, one line each.
@@ -293,6 +306,20 @@ impl Builder {
                 ])
                 .quiet(),
         }
+    }
+
+    /// What the peer builds.
+    fn image(&self, case: &Case, peer: Peer, scratch: &Path) -> Result<Image> {
+        let case = case.staged(scratch, |cmd| cmd.wrapped_in(&[]))?;
+        let archive = scratch.join("theirs.tar");
+        self.build(
+            &case.reference(),
+            &case.arguments(&case.dockerfile_of(peer)),
+            &archive,
+        )?;
+        let image = archive::read(&archive)?;
+        fs::remove_file(archive)?;
+        Ok(image)
     }
 
     /// Builds, and writes the image as a docker archive.

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::bench::Group;
 use crate::process::{Cmd, Daemon};
+use crate::setup::TEST_USER;
 use crate::workspace::{Binaries, Scratch, which};
 
 /// Containers share the host's network: dockerd runs without a bridge and the registry is on loopback.
@@ -26,25 +27,72 @@ pub(crate) trait Runner {
 /// Our command line, with a store of its own.
 pub(crate) struct Rbuild {
     binary: PathBuf,
-    root: PathBuf,
-    docker_config: PathBuf,
+    /// A directory that belongs to the caller; the store is inside.
+    home: PathBuf,
+    /// As whom it runs, if not as ourselves.
+    user: Option<String>,
 }
 
 impl Rbuild {
-    /// A store named `name` in the scratch directory.
+    /// Run as ourselves, everything in the directory `name` of the scratch directory.
     pub(crate) fn new(binaries: &Binaries, scratch: &Scratch, name: &str) -> Result<Self> {
         Ok(Self {
             binary: binaries.rbuild.clone(),
-            root: scratch.subdir(name)?,
-            docker_config: scratch.subdir("docker-config")?,
+            home: scratch.subdir(name)?,
+            user: None,
+        })
+    }
+
+    /// Run as an ordinary user, who gets a copy of the program: it may lie where only root can go.
+    pub(crate) fn ordinary(binaries: &Binaries, scratch: &Scratch, user: &User) -> Result<Self> {
+        let home = scratch.subdir("ordinary")?;
+        let binary = home.join("rbuild");
+        std::fs::copy(&binaries.rbuild, &binary)
+            .with_context(|| format!("cannot copy `{}`", binaries.rbuild.display()))?;
+        std::os::unix::fs::chown(&home, Some(user.uid), Some(user.gid))?;
+        Ok(Self {
+            binary,
+            home,
+            user: Some(user.name.clone()),
         })
     }
 
     /// A command of ours.
     pub(crate) fn cmd(&self) -> Cmd {
-        Cmd::new(&self.binary)
-            .env("RBUILD_ROOT", &self.root)
-            .env("DOCKER_CONFIG", &self.docker_config)
+        self.as_caller(&Cmd::new(&self.binary))
+            .env("RBUILD_ROOT", self.home.join("store"))
+            .env("DOCKER_CONFIG", self.home.join("docker-config"))
+    }
+
+    /// Any command, run as the user who runs rbuild.
+    pub(crate) fn as_caller(&self, cmd: &Cmd) -> Cmd {
+        let Some(user) = &self.user else {
+            return cmd.wrapped_in(&[]);
+        };
+        let change = [
+            "setpriv",
+            "--reuid",
+            user,
+            "--regid",
+            user,
+            "--init-groups",
+            "--inh-caps=-all",
+        ];
+        cmd.wrapped_in(&change).env("HOME", &self.home)
+    }
+
+    /// A directory that the user who runs rbuild may write to.
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// What to add to the name of a check.
+    pub(crate) fn remark(&self) -> &'static str {
+        if self.user.is_some() {
+            ", without root"
+        } else {
+            ""
+        }
     }
 
     /// Imports an image archive.
@@ -426,6 +474,33 @@ impl Buildah {
             .arg("--runroot")
             .arg(self.home.join("run"));
         cmd.args(["--storage-driver", self.driver])
+    }
+}
+
+/// An account of this machine.
+pub(crate) struct User {
+    name: String,
+    uid: u32,
+    gid: u32,
+}
+
+impl User {
+    /// The user who called sudo, or else the one that the set-up makes.
+    pub(crate) fn ordinary() -> Result<Option<Self>> {
+        let wanted = std::env::var("SUDO_USER").unwrap_or_else(|_| TEST_USER.to_owned());
+        let users = std::fs::read_to_string("/etc/passwd").context("cannot read `/etc/passwd`")?;
+        let fields = users
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<_>>());
+        let mut found = fields.filter_map(|fields| match fields.as_slice() {
+            [name, _, uid, gid, ..] if *name == wanted => Some(Self {
+                name: wanted.clone(),
+                uid: uid.parse().ok()?,
+                gid: gid.parse().ok()?,
+            }),
+            _ => None,
+        });
+        Ok(found.next())
     }
 }
 

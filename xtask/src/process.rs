@@ -59,10 +59,13 @@ impl Cmd {
 
     /// A command that runs this one as its last arguments, in the same environment and directory.
     pub(crate) fn wrapped_in(&self, words: &[&str]) -> Self {
-        let mut wrapped = words[1..].iter().fold(Self::new(words[0]), Self::arg);
-        wrapped = wrapped
-            .arg(self.command.get_program())
-            .args(self.command.get_args());
+        let mut line = words
+            .iter()
+            .map(OsStr::new)
+            .chain([self.command.get_program()])
+            .chain(self.command.get_args());
+        let program = line.next().unwrap_or_default();
+        let mut wrapped = line.fold(Self::new(program), Self::arg);
         for (variable, value) in self.command.get_envs() {
             if let Some(value) = value {
                 wrapped.command.env(variable, value);

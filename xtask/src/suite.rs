@@ -12,6 +12,10 @@ use crate::workspace::{Binaries, Profile, cargo, is_root, root, run_as_root};
 const CAPABILITIES: &[&str] = &[
     "userns",
     "overlay",
+    "xattr",
+    "tar",
+    "gzip",
+    "busybox",
     "docker",
     "podman",
     "skopeo",
@@ -19,7 +23,6 @@ const CAPABILITIES: &[&str] = &[
     "umoci",
     "buildah",
     "docker-registry",
-    "busybox",
 ];
 
 /// Runs the tests of the workspace, then those against other engines.
