@@ -283,7 +283,9 @@ impl Client {
                 .call(&endpoint.host, path, method, &headers, what)
                 .await?;
             let with_credentials = shown.as_ref().is_some_and(|shown| shown.with_credentials);
-            if answer.status() != StatusCode::UNAUTHORIZED {
+            // A host that we were redirected to has no right to ask for our password.
+            let is_ours = authority(answer.url()) == endpoint.host;
+            if answer.status() != StatusCode::UNAUTHORIZED || !is_ours {
                 return Ok((answer, with_credentials));
             }
             let better = self

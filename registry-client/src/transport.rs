@@ -541,7 +541,9 @@ fn explain(error: reqwest::Error, host: &str, what: &str) -> ClientError {
         return ClientError::NoSuchHost { host, source };
     }
     if text.contains("invalid peer certificate") || text.contains("certificate") && is_connect {
-        let problem = if text.contains("UnknownIssuer") || text.contains("CaUsedAsEndEntity") {
+        // `BadSignature`: an authority of the same name, made anew.
+        let unknown = ["UnknownIssuer", "BadSignature", "CaUsedAsEndEntity"];
+        let problem = if unknown.iter().any(|word| text.contains(word)) {
             TlsProblem::UnknownIssuer
         } else if text.contains("not valid for name") || text.contains("NotValidForName") {
             TlsProblem::WrongName

@@ -252,7 +252,7 @@ fn token(state: &mut State, seen: &Seen, body: &[u8]) -> Response {
     let key = if is_post { "access_token" } else { "token" };
     let mut answer = format!(r#"{{"{key}":"{name}","expires_in":300"#);
     if let (Some(identity), true) = (tokens.identity, asked.contains("offline")) {
-        answer.push_str(&format!(r#","refresh_token":"{identity}""#));
+        answer = format!(r#"{answer},"refresh_token":"{identity}""#);
     }
     answer.push('}');
     answer.into_response()

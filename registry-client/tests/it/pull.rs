@@ -9,12 +9,12 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use rbuild_image::{Digest, MediaType, Platform};
 use rbuild_registry_client::{
-    Anonymous, Client, ClientConfig, ClientError, HostRule, HostRules, MAX_MANIFEST_BYTES, Result,
-    RetryPolicy, Silent,
+    Anonymous, Client, ClientConfig, ClientError, Credential, HostRule, HostRules,
+    MAX_MANIFEST_BYTES, Result, RetryPolicy, Silent, StaticCredentials, TlsProblem,
 };
 
 use crate::cut::{Limit, Wire};
-use crate::fake::{Fake, Seen, error};
+use crate::fake::{Access, Fake, Seen, Tokens, error};
 use crate::support::{Image, Notes, client, client_with, noise, reference, store};
 
 const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -125,7 +125,7 @@ async fn wrong_bytes_are_refused() {
 }
 
 /// A body without a length, so that only its end tells how long it is.
-fn unmeasured(bytes: Vec<u8>) -> Response {
+fn unmeasured(bytes: &[u8]) -> Response {
     let pieces = bytes
         .chunks(1000)
         .map(Bytes::copy_from_slice)
@@ -138,7 +138,7 @@ fn unmeasured(bytes: Vec<u8>) -> Response {
 async fn a_body_that_ends_early_or_never_is_noticed() {
     let error = failure(|seen| {
         seen.is("GET", &first_layer())
-            .then(|| unmeasured(noise(1, 100_000)))
+            .then(|| unmeasured(&noise(1, 100_000)))
     })
     .await;
     // The 100,000 bytes count as progress once; the answers to the ranges that follow are nonsense.
@@ -151,7 +151,7 @@ async fn a_body_that_ends_early_or_never_is_noticed() {
     );
     let error = failure(|seen| {
         seen.is("GET", &first_layer())
-            .then(|| unmeasured(noise(1, 400_000)))
+            .then(|| unmeasured(&noise(1, 400_000)))
     })
     .await;
     assert!(matches!(error, ClientError::Size { .. }), "{error}");
@@ -245,7 +245,7 @@ async fn large_manifests_are_not_read() {
             let answer = if has_length {
                 body.into_response()
             } else {
-                unmeasured(body)
+                unmeasured(&body)
             };
             seen.path.contains("/manifests/").then_some(answer)
         })
@@ -259,7 +259,7 @@ async fn redirects_lead_to_other_hosts_without_our_token() {
     let content = Fake::start().await;
     let image = image();
     content.put_image("team/app", "1", &image);
-    let fake = Fake::with_access(crate::fake::Access::Bearer(crate::fake::Tokens::default())).await;
+    let fake = Fake::with_access(Access::Bearer(Tokens::default())).await;
     fake.put_image("team/app", "1", &image);
     let target = content.address;
     fake.fault(move |seen| {
@@ -552,4 +552,60 @@ async fn unreachable_registries_are_told_apart() {
     fake.fault(|_| Some(([(header::CONTENT_TYPE, "text/html")], "<html>").into_response()));
     let error = client.ping(&fake.address.to_string()).await.unwrap_err();
     assert!(matches!(error, ClientError::Rubbish { .. }), "{error}");
+}
+
+/// Where the authorities of this machine are, for rustls; nowhere in the process that the test starts.
+const NO_AUTHORITIES: &str = "RBUILD_TEST_NO_AUTHORITIES";
+
+#[tokio::test]
+async fn without_authorities_plain_http_works_and_tls_says_why_not() {
+    if std::env::var_os(NO_AUTHORITIES).is_none() {
+        let name = "pull::without_authorities_plain_http_works_and_tls_says_why_not";
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env(NO_AUTHORITIES, "1")
+            .env("SSL_CERT_FILE", "/nonexistent")
+            .env("SSL_CERT_DIR", "/nonexistent")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}"
+        );
+        return;
+    }
+    let fake = Fake::start().await;
+    client().ping(&fake.address.to_string()).await.unwrap();
+    let error = client().ping("registry.invalid").await.unwrap_err();
+    let ClientError::Tls { problem, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(*problem, TlsProblem::NoAuthorities);
+    assert!(error.hint().unwrap().contains("ca-certificates"));
+}
+
+#[tokio::test]
+async fn a_host_that_we_are_sent_to_cannot_ask_for_our_password() {
+    let thief = Fake::with_access(Access::Bearer(Tokens::default())).await;
+    let fake = Fake::with_access(Access::Basic("me:hunter2")).await;
+    let target = thief.address;
+    fake.fault(move |seen| {
+        let location = [(header::LOCATION, format!("http://{target}{}", seen.path))];
+        let has_password = seen.header("authorization").is_some();
+        has_password.then(|| (StatusCode::FOUND, location).into_response())
+    });
+    let known = [(fake.address.to_string(), Credential::basic("me", "hunter2"))];
+    let credentials = Arc::new(StaticCredentials(known.into()));
+    let client = client_with(credentials, HostRules::default());
+    let outcome = client.manifest(&fake.reference("a:1")).await;
+    assert!(matches!(outcome, Err(ClientError::Unauthorized { .. })));
+    assert!(thief.count("GET", "/v2/") > 0, "it was asked");
+    assert_eq!(thief.state().token_requests.len(), 0);
+    assert!(
+        thief
+            .all("GET", "")
+            .iter()
+            .all(|seen| seen.header("authorization").is_none())
+    );
 }

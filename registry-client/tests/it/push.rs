@@ -269,7 +269,7 @@ async fn refusals_are_final() {
     );
     assert_eq!(fake.count("PUT", "/uploads/"), 1);
 
-    fake.fault(|seen| (seen.method == "POST").then(|| error_denied()));
+    fake.fault(|seen| (seen.method == "POST").then(error_denied));
     let error = push_blob(&fake, fake.address, &noise(1, 10))
         .await
         .err()
