@@ -28,7 +28,7 @@ pub(crate) fn prune(args: &PruneArgs, session: &Session) -> Outcome {
     let mut told = false;
     let pruned = loop {
         if args.all {
-            tenants
+            tenant
                 .forget_records()
                 .doing(|| "cannot empty the build cache")?;
         }
