@@ -103,6 +103,11 @@ impl Download<'_> {
                         failed = 0;
                     }
                     failed += 1;
+                    let error = if writer.written > 0 {
+                        error.in_the_middle()
+                    } else {
+                        error
+                    };
                     let client = self.client;
                     client
                         .pause(failed, self.what, error, self.observer)

@@ -434,6 +434,19 @@ impl ClientError {
         }
     }
 
+    /// The error for a transfer that had begun: a registry that was there a moment ago and takes no connection now
+    /// is being restarted, and worth waiting for.
+    pub(crate) fn in_the_middle(self) -> Self {
+        match self {
+            Self::Connect { host, source } => Self::Interrupted {
+                what: "it takes no new connection".to_owned(),
+                host,
+                source,
+            },
+            other => other,
+        }
+    }
+
     /// Whether the registry says that the thing is not there.
     pub const fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })

@@ -15,6 +15,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -81,6 +82,22 @@ pub enum HostRulesError {
         /// What stands there.
         mirror: String,
     },
+}
+
+/// Where the user's file of rules is: `$XDG_CONFIG_HOME/rbuild/registries.toml`, or under `~/.config`.
+/// `var` looks a variable up.
+///
+/// ```
+/// use rbuild_registry_client::hosts::default_path;
+/// let path = default_path(|name| (name == "XDG_CONFIG_HOME").then(|| "/c".into()));
+/// assert_eq!(path.to_str(), Some("/c/rbuild/registries.toml"));
+/// ```
+pub fn default_path(var: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    let path = |name: &str| var(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let home = || path("HOME").or_else(std::env::home_dir).unwrap_or_default();
+    path("XDG_CONFIG_HOME")
+        .unwrap_or_else(|| home().join(".config"))
+        .join("rbuild/registries.toml")
 }
 
 /// What is tried, in this order, to reach a host.

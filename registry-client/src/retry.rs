@@ -54,6 +54,34 @@ fn jitter(delay: Duration) -> Duration {
     delay.mul_f64(0.5 + part / 2.0)
 }
 
+/// The wait that `Retry-After` asks for: seconds, or a date (RFC 9110, 10.2.3), which is measured from the answer's own
+/// `Date`, so that this machine's clock does not matter.
+pub(crate) fn parse_retry_after(retry_after: &str, date: Option<&str>) -> Option<Duration> {
+    let text = retry_after.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let (then, now) = (seconds_of(text)?, seconds_of(date?.trim())?);
+    Some(Duration::from_secs(then.saturating_sub(now)))
+}
+
+/// Seconds from the year 0 to a date as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn seconds_of(date: &str) -> Option<u64> {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let fields: Vec<&str> = date.split([' ', ':']).collect();
+    let [_, day, month, year, hour, minute, second, "GMT"] = fields[..] else {
+        return None;
+    };
+    let number = |text: &str, limit: u64| text.parse::<u64>().ok().filter(|n| *n <= limit);
+    let month = (month.len() == 3).then(|| MONTHS.find(month)).flatten()? as u64 / 3;
+    // Years begin with March, so that the leap day is the last of its year (Howard Hinnant's `days_from_civil`).
+    let year = number(year, 9999)? - u64::from(month < 2).min(number(year, 9999)?);
+    let day_of_year = (153 * ((month + 10) % 12) + 2) / 5 + number(day, 31)?;
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + day_of_year;
+    let hours = days * 24 + number(hour, 23)?;
+    Some((hours * 60 + number(minute, 59)?) * 60 + number(second, 60)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,5 +125,33 @@ mod tests {
         );
         assert_eq!(policy.delay(1, &limited(Some(3600))), None);
         assert!(policy.delay(1, &limited(None)).is_some());
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = Some("Sun, 31 Dec 2023 23:59:50 GMT");
+        for (text, date, want) in [
+            ("7", None, Some(7)),
+            (" 0 ", now, Some(0)),
+            ("Mon, 01 Jan 2024 00:00:20 GMT", now, Some(30)),
+            ("Sun, 31 Dec 2023 23:00:00 GMT", now, Some(0)),
+            (
+                "Fri, 01 Mar 2024 00:00:00 GMT",
+                Some("Wed, 28 Feb 2024 00:00:00 GMT"),
+                Some(2 * 86_400),
+            ),
+            (
+                "Wed, 01 Mar 2023 00:00:00 GMT",
+                Some("Tue, 28 Feb 2023 00:00:00 GMT"),
+                Some(86_400),
+            ),
+            ("Mon, 01 Jan 2024 00:00:20 GMT", None, None),
+            ("soon", now, None),
+            ("-1", now, None),
+            ("", now, None),
+        ] {
+            let want = want.map(Duration::from_secs);
+            assert_eq!(parse_retry_after(text, date), want, "{text}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, LOCATION, RETRY_AFTER};
+use http::header::{AUTHORIZATION, DATE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode};
 use reqwest::{Body, Certificate, Url, redirect};
 use tokio::sync::watch;
@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::error::printable;
 use crate::hosts::{Schemes, is_loopback};
+use crate::retry::parse_retry_after;
 use crate::{ClientConfig, ClientError, RegistryErrors, Result, TlsProblem};
 
 const MAX_REDIRECTS: usize = 10;
@@ -348,10 +349,9 @@ impl Answer {
             .is_some_and(|text| text.ends_with("json"))
     }
 
-    /// `Retry-After` in seconds.
+    /// `Retry-After`.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        let seconds = self.header(RETRY_AFTER)?.trim().parse().ok()?;
-        Some(Duration::from_secs(seconds))
+        parse_retry_after(self.header(RETRY_AFTER)?, self.header(DATE))
     }
 
     /// The next piece of the body; `None` at its end.

@@ -78,6 +78,7 @@ impl Pusher<'_> {
             let before = progress.furthest;
             let error = match self.attempt(&mut progress).await {
                 Ok(()) => return Ok(()),
+                Err(error) if progress.session.is_some() => error.in_the_middle(),
                 Err(error) => error,
             };
             if progress.furthest > before {

@@ -41,8 +41,12 @@ impl Drop for Wire {
 impl Wire {
     /// The first connections get these limits, one each; all later ones hold.
     pub(crate) async fn to(target: impl ToString, limits: &[Limit]) -> Self {
-        let target = target.to_string();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::with(listener, target, limits)
+    }
+
+    pub(crate) fn with(listener: TcpListener, target: impl ToString, limits: &[Limit]) -> Self {
+        let target = target.to_string();
         let address = listener.local_addr().unwrap();
         let limits = Arc::new(Mutex::new(limits.iter().copied().collect::<VecDeque<_>>()));
         let task = tokio::spawn(async move {

@@ -7,10 +7,10 @@ use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use rbuild_image::{Digest, MediaType, Platform};
+use rbuild_image::{Descriptor, Digest, MediaType, Platform};
 use rbuild_registry_client::{
     Anonymous, Client, ClientConfig, ClientError, Credential, HostRule, HostRules,
-    MAX_MANIFEST_BYTES, Result, RetryPolicy, Silent, StaticCredentials, TlsProblem,
+    MAX_MANIFEST_BYTES, Result, RetryPolicy, Silent, StaticCredentials, TlsProblem, TransferEvent,
 };
 
 use crate::cut::{Limit, Wire};
@@ -90,6 +90,44 @@ async fn a_broken_connection_is_taken_up_where_it_broke() {
         let start: u64 = range["bytes=".len()..range.len() - 1].parse().unwrap();
         assert!(start > 2 << 20, "{range}");
     }
+}
+
+#[tokio::test]
+async fn a_registry_that_is_restarted_meanwhile_is_waited_for() {
+    let fake = Fake::start().await;
+    let bytes = noise(7, 4 << 20);
+    fake.put_blob("a", &bytes);
+    let wire = Wire::to(fake.address, &[Limit::down(2 << 20)]).await;
+    let (address, target) = (wire.address, fake.address);
+    let wire = std::sync::Mutex::new(Some(wire));
+    let stops = std::sync::atomic::AtomicBool::new(true);
+    // The first trouble closes the port, the next ones open it again.
+    let observer = |event: &TransferEvent<'_>| {
+        if !matches!(event, TransferEvent::Retrying { .. }) {
+            return;
+        }
+        let mut wire = wire.lock().unwrap();
+        if stops.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            *wire = None;
+        } else if wire.is_none()
+            && let Ok(listener) = std::net::TcpListener::bind(address)
+        {
+            listener.set_nonblocking(true).unwrap();
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            *wire = Some(Wire::with(listener, target, &[]));
+        }
+    };
+    let store = store();
+    client()
+        .pull_blob(
+            &reference(address, "a:1"),
+            &Descriptor::of(MediaType::LAYER, &bytes),
+            &store,
+            &observer,
+        )
+        .await
+        .unwrap();
+    assert!(store.stat(&Digest::sha256(&bytes)).unwrap().is_some());
 }
 
 /// The error of a pull in words, with its causes.
