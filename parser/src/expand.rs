@@ -50,6 +50,8 @@ pub(crate) struct Outcome {
     pub(crate) used: Vec<String>,
     /// Names that had none.
     pub(crate) missed: Vec<String>,
+    /// Those of them for whose absence the text provides nothing.
+    pub(crate) undefined: Vec<String>,
 }
 
 /// A word of the result, and the bytes of the input that it was made of.
@@ -93,6 +95,7 @@ pub(crate) fn expand(
         depth: 0,
         used: Vec::new(),
         missed: Vec::new(),
+        undefined: Vec::new(),
         arguments: 0,
     };
     let escapes = if options.raw_escapes {
@@ -106,6 +109,7 @@ pub(crate) fn expand(
         words,
         used: lexer.used,
         missed: lexer.missed,
+        undefined: lexer.undefined,
     })
 }
 
@@ -117,6 +121,7 @@ struct Lexer<'a> {
     depth: usize,
     used: Vec<String>,
     missed: Vec<String>,
+    undefined: Vec<String>,
     /// How many arguments of substitutions have been begun.
     arguments: usize,
 }
@@ -435,7 +440,7 @@ impl<'a> Lexer<'a> {
         colon: bool,
     ) -> Result<String, Failure> {
         let word = self.argument(start, '}', Escapes::Dropped)?;
-        let value = self.value(name);
+        let value = self.optional_value(name);
         if value.is_none() && self.options.keep_unset {
             let colon = if colon { ":" } else { "" };
             return Ok(format!("${{{name}{colon}{modifier}{word}}}"));
@@ -516,16 +521,31 @@ impl<'a> Lexer<'a> {
         rest[..length].to_owned()
     }
 
+    /// The value of a name whose absence the text does not provide for.
     fn value(&mut self, name: &str) -> Option<String> {
-        let value = (self.lookup)(name);
-        let names = if value.is_some() {
-            &mut self.used
-        } else {
-            &mut self.missed
-        };
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
+        let value = self.optional_value(name);
+        if value.is_none() {
+            note(&mut self.undefined, name);
         }
         value
+    }
+
+    fn optional_value(&mut self, name: &str) -> Option<String> {
+        let value = (self.lookup)(name);
+        note(
+            if value.is_some() {
+                &mut self.used
+            } else {
+                &mut self.missed
+            },
+            name,
+        );
+        value
+    }
+}
+
+fn note(names: &mut Vec<String>, name: &str) {
+    if !names.iter().any(|known| known == name) {
+        names.push(name.to_owned());
     }
 }

@@ -35,6 +35,7 @@ pub use instruction::{
 };
 pub use instruction::{BindMount, CacheMount, SecretMount, SshMount, TmpfsMount};
 pub use json::{ask, diagnostics_to_json, refusal, to_json};
+pub use lint::{Options as LintOptions, lint_with};
 pub use parse::{Parsed, parse, parse_trigger};
 pub use render::render;
 pub use source::{LineColumn, LineIndex, decode, line_column};

@@ -86,6 +86,14 @@ impl Word {
         Ok(outcome.words.into_iter().map(|piece| piece.text).collect())
     }
 
+    /// The names that expansion replaces with nothing although the word says no default for them.
+    pub(crate) fn undefined(&self, is_defined: &dyn Fn(&str) -> bool) -> Vec<String> {
+        let lookup = |name: &str| is_defined(name).then(String::new);
+        expand(&self.text, Options::word(self.escape), &lookup)
+            .map(|outcome| outcome.undefined)
+            .unwrap_or_default()
+    }
+
     /// A failure with its place in the source, as exactly as the word knows it.
     fn diagnostic(&self, failure: Failure) -> Diagnostic {
         Diagnostic::error(

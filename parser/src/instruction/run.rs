@@ -192,6 +192,20 @@ impl Heredoc {
     }
 }
 
+impl Heredoc {
+    /// The names that expansion of the body replaces with nothing although it says no default.
+    pub(crate) fn undefined(&self, is_defined: &dyn Fn(&str) -> bool) -> Vec<String> {
+        let options = Options {
+            ignore_quotes: true,
+            ..Options::word('\\')
+        };
+        let lookup = |name: &str| is_defined(name).then(String::new);
+        expand(&self.content, options, &lookup)
+            .map(|outcome| outcome.undefined)
+            .unwrap_or_default()
+    }
+}
+
 const FLAGS: Known = &[
     ("device", Kind::Values),
     ("mount", Kind::Values),
