@@ -1,15 +1,15 @@
 //! Finding and making mount points in a root that nobody trusts.
 //!
-//! Paths are resolved here, component by component and without following links by the kernel, so
-//! that no link of the image can lead out of its root. Mount points that are missing are made, and
+//! Where a link is on the way, paths are resolved here, component by component and without
+//! following links by the kernel, so that no link of the image can lead out of its root. Mount points that are missing are made, and
 //! remembered, so that [`remove_stubs`] can take them out of the upper directory again.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, mkdirat, openat,
-    readlinkat, statat, unlinkat, utimensat,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, UTIME_OMIT,
+    mkdirat, openat, openat2, readlinkat, statat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -118,7 +118,32 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// What `path` names if no link is on the way, with one system call; `None` if [`walk`](Self::walk)
+    /// has to find out.
+    fn find_plain(&self, path: &str) -> Option<Found> {
+        let names: Vec<&str> = path
+            .split('/')
+            .filter(|name| !name.is_empty() && *name != ".")
+            .collect();
+        if names.is_empty() || names.contains(&"..") {
+            return None;
+        }
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let fd = openat2(self.root, names.join("/"), HERE, Mode::empty(), resolve).ok()?;
+        let kind = match file_type(fd.as_fd()).ok()? {
+            FileType::Symlink => return None,
+            FileType::Directory => Kind::Directory,
+            _ => Kind::File,
+        };
+        let path = names.into_iter().map(str::to_owned).collect();
+        Some(Found { fd, kind, path })
+    }
+
     fn walk(&mut self, path: &str, make: Option<Kind>) -> Result<Option<Found>, Errno> {
+        if let Some(found) = self.find_plain(path) {
+            return Ok(Some(found));
+        }
         let mut todo: Vec<String> = components(path);
         let mut stack: Vec<(String, OwnedFd)> = Vec::new();
         let mut links = 0;
@@ -152,7 +177,7 @@ impl<'a> Resolver<'a> {
                 }
                 other => other?,
             };
-            match FileType::from_raw_mode(statat(&fd, "", AtFlags::EMPTY_PATH)?.st_mode) {
+            match file_type(fd.as_fd())? {
                 FileType::Symlink => {
                     links += 1;
                     if links > MAX_LINKS {
@@ -178,6 +203,12 @@ impl<'a> Resolver<'a> {
         };
         Ok(Some(Found { fd, kind, path }))
     }
+}
+
+fn file_type(fd: BorrowedFd<'_>) -> Result<FileType, Errno> {
+    Ok(FileType::from_raw_mode(
+        statat(fd, "", AtFlags::EMPTY_PATH)?.st_mode,
+    ))
 }
 
 /// The components of a path, the last one first.
