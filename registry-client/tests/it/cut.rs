@@ -40,20 +40,18 @@ impl Drop for Wire {
 
 impl Wire {
     /// The first connections get these limits, one each; all later ones hold.
-    pub(crate) async fn to(target: impl ToString, limits: &[Limit]) -> Self {
+    pub(crate) async fn to(target: SocketAddr, limits: &[Limit]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self::with(listener, target, limits)
     }
 
-    pub(crate) fn with(listener: TcpListener, target: impl ToString, limits: &[Limit]) -> Self {
-        let target = target.to_string();
+    pub(crate) fn with(listener: TcpListener, target: SocketAddr, limits: &[Limit]) -> Self {
         let address = listener.local_addr().unwrap();
         let limits = Arc::new(Mutex::new(limits.iter().copied().collect::<VecDeque<_>>()));
         let task = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let limit = limits.lock().unwrap().pop_front();
                 let limit = limit.unwrap_or(Limit::up(usize::MAX));
-                let target = target.clone();
                 tokio::spawn(async move {
                     let Ok(far) = TcpStream::connect(target).await else {
                         return;

@@ -216,7 +216,7 @@ async fn a_broken_connection_costs_only_what_was_lost() {
     let Some(peer) = Peer::start() else { return };
     let image = Image::new(vec![noise(6, 12 << 20)]);
     let cuts = [Limit::up(4 << 20), Limit::up(3 << 20)];
-    let wire = Wire::to(&peer.address, &cuts).await;
+    let wire = Wire::to(peer.address.parse().unwrap(), &cuts).await;
     let name = reference(wire.address, "a:1");
     let notes = Notes::default();
     let manifest = image.manifest.bytes();
@@ -233,7 +233,7 @@ async fn a_broken_connection_costs_only_what_was_lost() {
     assert!(notes.count("retrying") >= 1);
 
     let cuts = [Limit::down(4 << 20), Limit::down(3 << 20)];
-    let wire = Wire::to(&peer.address, &cuts).await;
+    let wire = Wire::to(peer.address.parse().unwrap(), &cuts).await;
     let name = reference(wire.address, "a:1");
     let store = store();
     client()

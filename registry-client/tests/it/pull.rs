@@ -592,25 +592,62 @@ async fn unreachable_registries_are_told_apart() {
     assert!(matches!(error, ClientError::Rubbish { .. }), "{error}");
 }
 
-/// Where the authorities of this machine are, for rustls; nowhere in the process that the test starts.
-const NO_AUTHORITIES: &str = "RBUILD_TEST_NO_AUTHORITIES";
+/// Runs one test of this program again in a process with another environment; true in that process.
+fn is_in_process_of_its_own(test: &str, environment: &[(&str, String)]) -> bool {
+    const MARK: &str = "RBUILD_TEST_PROCESS";
+    if std::env::var_os(MARK).is_some() {
+        return true;
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(MARK, "1")
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
+    false
+}
+
+#[test]
+fn a_proxy_is_used_but_not_on_the_way_to_ourselves() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let proxy = runtime.block_on(Fake::start());
+    let environment = [
+        ("http_proxy", format!("http://{}", proxy.address)),
+        ("NO_PROXY", String::new()),
+    ];
+    let test = "pull::a_proxy_is_used_but_not_on_the_way_to_ourselves";
+    if !is_in_process_of_its_own(test, &environment) {
+        let seen = proxy.all("GET", "/v2/");
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        assert_eq!(seen[0].header("host"), Some("registry.invalid"));
+        return;
+    }
+    let rule = HostRule {
+        plain_http: true,
+        ..HostRule::default()
+    };
+    let hosts = HostRules::default().with("registry.invalid", rule);
+    let client = client_with(Arc::new(Anonymous), hosts);
+    runtime.block_on(async {
+        client.ping("registry.invalid").await.unwrap();
+        client.ping(&proxy.address.to_string()).await.unwrap();
+    });
+}
 
 #[tokio::test]
 async fn without_authorities_plain_http_works_and_tls_says_why_not() {
-    if std::env::var_os(NO_AUTHORITIES).is_none() {
-        let name = "pull::without_authorities_plain_http_works_and_tls_says_why_not";
-        let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", name])
-            .env(NO_AUTHORITIES, "1")
-            .env("SSL_CERT_FILE", "/nonexistent")
-            .env("SSL_CERT_DIR", "/nonexistent")
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success() && text.contains("1 passed"),
-            "{text}"
-        );
+    let nowhere = |name| (name, "/nonexistent".to_owned());
+    let environment = [nowhere("SSL_CERT_FILE"), nowhere("SSL_CERT_DIR")];
+    let test = "pull::without_authorities_plain_http_works_and_tls_says_why_not";
+    if !is_in_process_of_its_own(test, &environment) {
         return;
     }
     let fake = Fake::start().await;
