@@ -211,7 +211,9 @@ async fn run(opened: Opened, listener: TcpListener, stopped: watch::Receiver<boo
     let registry = &opened.registry;
     let limits = *registry.limits();
     let collector = tokio::spawn(collect(registry.clone(), stopped.clone()));
-    let router = http::router(registry.clone());
+    let api = http::Api::new(registry.clone());
+    let router = api.stream_router();
+    let housekeeping = tokio::spawn(expire(api));
     let connections = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(limits.connections));
     loop {
@@ -232,7 +234,7 @@ async fn run(opened: Opened, listener: TcpListener, stopped: watch::Receiver<boo
         // Answers are written whole, so waiting for more of them only makes clients wait.
         let _ = stream.set_nodelay(true);
         let connection = protocol(&limits).serve_connection(
-            TokioIo::new(stream),
+            TokioIo::new(http::stream::Stream::new(stream)),
             TowerToHyperService::new(router.clone()),
         );
         let connection = connections.watch(connection);
@@ -250,6 +252,7 @@ async fn run(opened: Opened, listener: TcpListener, stopped: watch::Receiver<boo
     {
         tracing::warn!("requests were still under way when the time to stop was over");
     }
+    housekeeping.abort();
     // It looks at the same signal.
     let _ = collector.await;
 }
@@ -274,6 +277,14 @@ fn protocol(limits: &Limits) -> hyper::server::conn::http1::Builder {
         .max_buf_size(limits.head_bytes.max(8192))
         .half_close(false);
     builder
+}
+
+/// Closes files that nobody asks for any more, every few seconds.
+async fn expire(api: http::Api) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        api.expire();
+    }
 }
 
 /// Collects now and then, until the server stops.

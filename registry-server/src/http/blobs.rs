@@ -1,7 +1,10 @@
 //! Blobs by digest.
 
+use std::ops::Range;
+
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use rbuild_image::{Digest, RepositoryName};
 use serde_json::json;
@@ -10,7 +13,6 @@ use super::error::ApiError;
 use super::range::{Wanted, wanted};
 use super::{App, Call, DIGEST, blocking, empty, has_version, header_text, json, send, set};
 use crate::metadata::Freed;
-use crate::service::Content;
 
 pub(super) async fn answer(
     app: &App,
@@ -42,9 +44,9 @@ async fn get(
     repository: RepositoryName,
     digest: Digest,
 ) -> Result<Response, ApiError> {
-    let registry = app.registry.clone();
-    let open = blocking(move || registry.open_blob(&repository, &digest)).await?;
-    let size = open.blob.size;
+    // A look-up in the page cache costs less than a change of thread.
+    let found = app.registry.find_blob(&repository, &digest)?;
+    let size = found.blob.size;
     if has_version(&call.headers, &etag(digest)) {
         let mut response = empty(StatusCode::NOT_MODIFIED);
         describe(&mut response, digest);
@@ -70,14 +72,9 @@ async fn get(
         range.start,
         range.end.saturating_sub(1)
     );
-    let body = match open.content {
-        Content::Bytes(bytes) => {
-            // Both ends are at most the length of what is in memory.
-            let cut = |end: u64| usize::try_from(end).unwrap_or(bytes.len()).min(bytes.len());
-            let (start, end) = (cut(range.start), cut(range.end));
-            Body::from(bytes::Bytes::from(bytes).slice(start..end))
-        }
-        Content::Reader(reader) => send::body(reader, range),
+    let body = match found.content {
+        Some(bytes) => Body::from(cut(bytes.into(), range)),
+        None => stored(app, digest, range).await?,
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -87,6 +84,34 @@ async fn get(
         set(&mut response, header::CONTENT_RANGE, place);
     }
     Ok(response)
+}
+
+/// A part of a blob that is a file.
+async fn stored(app: &App, digest: Digest, range: Range<u64>) -> Result<Body, ApiError> {
+    if app.sends_files
+        && let Some(mapping) = app.files.get(&digest)
+    {
+        return Ok(Body::from(cut(mapping.bytes(), range)));
+    }
+    let registry = app.registry.clone();
+    if !app.sends_files {
+        let reader = blocking(move || registry.open_stored(&digest)).await?;
+        return Ok(send::body(reader, range));
+    }
+    let files = app.files.clone();
+    let mapping = blocking(move || {
+        let (file, size) = registry.open_stored_file(&digest)?;
+        let length = usize::try_from(size).map_err(std::io::Error::other)?;
+        Ok(files.insert(digest, file, length)?)
+    })
+    .await?;
+    Ok(Body::from(cut(mapping.bytes(), range)))
+}
+
+/// The part of what is in memory; both ends are at most its length.
+fn cut(bytes: Bytes, range: Range<u64>) -> Bytes {
+    let bound = |end: u64| usize::try_from(end).unwrap_or(bytes.len()).min(bytes.len());
+    bytes.slice(bound(range.start)..bound(range.end))
 }
 
 /// The headers that every answer about a blob has.

@@ -13,18 +13,22 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, head
 
 use crate::service::Registry;
 use error::ApiError;
+use files::Files;
 use query::Query;
 use route::Endpoint;
 
 mod blobs;
 pub mod error;
+mod files;
 mod manifests;
+mod mapping;
 mod query;
 pub mod range;
 mod receive;
 mod referrers;
 pub mod route;
 mod send;
+pub mod stream;
 mod tags;
 mod uploads;
 
@@ -40,6 +44,9 @@ const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 #[derive(Debug, Clone)]
 struct App {
     registry: Registry,
+    files: Files,
+    /// Whether connections are [`stream::Stream`]s, which send mapped files without reading them.
+    sends_files: bool,
 }
 
 /// What a handler gets of a request, besides its endpoint and its body.
@@ -50,10 +57,40 @@ struct Call {
 }
 
 /// The API of a registry, as a service.
-pub fn router(registry: Registry) -> Router {
-    Router::new()
-        .fallback(dispatch)
-        .with_state(Arc::new(App { registry }))
+#[derive(Debug, Clone)]
+pub struct Api(App);
+
+impl Api {
+    /// The API of this registry.
+    pub fn new(registry: Registry) -> Self {
+        Self(App {
+            registry,
+            files: Files::default(),
+            sends_files: false,
+        })
+    }
+
+    /// For connections of any kind.
+    pub fn router(&self) -> Router {
+        router(self.0.clone())
+    }
+
+    /// For connections that are [`stream::Stream`]s: blobs are sent by the kernel.
+    pub fn stream_router(&self) -> Router {
+        router(App {
+            sends_files: true,
+            ..self.0.clone()
+        })
+    }
+
+    /// Closes files that nobody asked for lately; to be called every few seconds.
+    pub fn expire(&self) {
+        self.0.files.expire();
+    }
+}
+
+fn router(app: App) -> Router {
+    Router::new().fallback(dispatch).with_state(Arc::new(app))
 }
 
 async fn dispatch(State(app): State<Arc<App>>, request: Request<Body>) -> Response {

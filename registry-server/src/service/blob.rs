@@ -1,5 +1,6 @@
 //! Blobs: look, read, take, mount, delete.
 
+use std::fs::File;
 use std::time::Duration;
 
 use rbuild_image::{Digest, RepositoryName};
@@ -31,8 +32,7 @@ impl Registry {
     pub fn stat_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<BlobInfo> {
         let record = self.intact_record(repository, digest)?;
         if record.content.is_none() && self.blobs().stat(digest)?.is_none() {
-            tracing::error!(%digest, "a blob is damaged or missing on disk; pushing it again heals it");
-            return Err(Error::BlobUnknown(*digest));
+            return Err(damaged(digest));
         }
         // Renewed only when half of it is over, so that a busy base layer costs few writes.
         let half: Duration = self.0.parts.collect.protect / 2;
@@ -47,19 +47,32 @@ impl Registry {
 
     /// Opens a blob for reading.
     pub fn open_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<OpenBlob> {
-        let record = self.intact_record(repository, digest)?;
-        let content = if let Some(bytes) = record.content {
-            Content::Bytes(bytes)
-        } else if let Some(reader) = self.blobs().open(digest)? {
-            Content::Reader(reader)
-        } else {
-            tracing::error!(%digest, "a blob is damaged or missing on disk; pushing it again heals it");
-            return Err(Error::BlobUnknown(*digest));
+        let found = self.find_blob(repository, digest)?;
+        let content = match found.content {
+            Some(bytes) => Content::Bytes(bytes),
+            None => Content::Reader(self.open_stored(digest)?),
         };
         Ok(OpenBlob {
-            blob: record.blob,
+            blob: found.blob,
             content,
         })
+    }
+
+    /// Digest, length and, if it is small, verified content of a blob; the content of others is in the blob store.
+    pub fn find_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<BlobRecord> {
+        self.intact_record(repository, digest)
+    }
+
+    /// Opens a blob of the blob store, whatever repository holds it.
+    pub fn open_stored(&self, digest: &Digest) -> Result<Box<dyn BlobReader>> {
+        self.blobs().open(digest)?.ok_or_else(|| damaged(digest))
+    }
+
+    /// The same as a file, with its length in bytes.
+    pub fn open_stored_file(&self, digest: &Digest) -> Result<(File, u64)> {
+        self.blobs()
+            .open_file(digest)?
+            .ok_or_else(|| damaged(digest))
     }
 
     /// The record of a blob; bytes that are in it are verified.
@@ -137,6 +150,11 @@ impl Registry {
             Removal::InUse(by) => Err(Error::InUse { by }),
         }
     }
+}
+
+fn damaged(digest: &Digest) -> Error {
+    tracing::error!(%digest, "a blob is damaged or missing on disk; pushing it again heals it");
+    Error::BlobUnknown(*digest)
 }
 
 impl From<CommitError> for Error {

@@ -1,0 +1,131 @@
+//! A connection that sends mapped files by `sendfile` and everything else as it is.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustix::net::SendFlags;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::mapping::Mapping;
+
+/// Bytes that one `sendfile` may move before other connections get their turn.
+const TURN: usize = 1 << 20;
+/// Slices shorter than this are written as they are: a look-up costs more than copying them.
+const SHORT: usize = 4 << 10;
+
+/// A TCP connection.
+#[derive(Debug)]
+pub struct Stream(TcpStream);
+
+impl Stream {
+    /// Wraps a connection.
+    pub const fn new(stream: TcpStream) -> Self {
+        Self(stream)
+    }
+
+    fn poll_io<T>(
+        &self,
+        context: &mut Context<'_>,
+        mut work: impl FnMut(&TcpStream) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            ready!(self.0.poll_write_ready(context))?;
+            match self.0.try_io(Interest::WRITABLE, || work(&self.0)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+    }
+
+    fn poll_send_file(
+        &self,
+        context: &mut Context<'_>,
+        mapping: &Arc<Mapping>,
+        offset: u64,
+        length: usize,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_io(context, |socket| {
+            let mut at = offset;
+            match rustix::fs::sendfile(socket, mapping.file(), Some(&mut at), length.min(TURN))? {
+                0 => Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the blob's file is shorter than it was when it was opened",
+                )),
+                count => Ok(count),
+            }
+        })
+    }
+}
+
+fn mapped(slice: &[u8]) -> Option<(Arc<Mapping>, u64)> {
+    if slice.len() < SHORT {
+        return None;
+    }
+    Mapping::of(slice)
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slice: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match mapped(slice) {
+            Some((mapping, offset)) => {
+                self.poll_send_file(context, &mapping, offset, slice.len())
+            }
+            None => Pin::new(&mut self.0).poll_write(context, slice),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let Some(first) = slices.iter().position(|slice| !slice.is_empty()) else {
+            return Poll::Ready(Ok(0));
+        };
+        let slices = &slices[first..];
+        let file = slices
+            .iter()
+            .enumerate()
+            .find_map(|(index, slice)| mapped(slice).map(|found| (index, found)));
+        match file {
+            None => Pin::new(&mut self.0).poll_write_vectored(context, slices),
+            Some((0, (mapping, offset))) => {
+                self.poll_send_file(context, &mapping, offset, slices[0].len())
+            }
+            // The head of an answer: held back until the file's first bytes go with it.
+            Some(_) => self.poll_io(context, |socket| {
+                Ok(rustix::net::send(socket, &slices[0], SendFlags::MORE | SendFlags::NOSIGNAL)?)
+            }),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
