@@ -117,38 +117,52 @@ fn dangling<'a>(
     value(true, (char(escape), eof))
 }
 
-/// The flags at the start of the arguments, quotes resolved, and what follows them.
-pub(crate) fn flags(mut text: &str, escape: char) -> (Vec<Lexeme<'_>>, &str) {
-    let mut found = Vec::new();
+/// The flags of an instruction, and what follows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Flags<'a> {
+    /// The flags, quotes resolved.
+    pub(crate) list: Vec<Lexeme<'a>>,
+    /// The `--` that ends them.
+    pub(crate) end: Option<&'a str>,
+    /// The arguments.
+    pub(crate) rest: &'a str,
+}
+
+/// Reads the flags at the start of the arguments.
+pub(crate) fn flags(text: &str, escape: char) -> Flags<'_> {
+    let mut flags = Flags {
+        list: Vec::new(),
+        end: None,
+        rest: text,
+    };
     loop {
-        text = text.trim_start();
+        let text = flags.rest.trim_start();
+        flags.rest = text;
         if !text.starts_with("--") {
-            return (found, text);
+            return flags;
         }
-        let Ok((rest, cooked)) =
-            fold_many1(flag_piece(escape), String::new, |mut all, piece: String| {
-                all.push_str(&piece);
-                all
-            })
-            .parse(text)
+        let Ok((rest, cooked)) = fold_many1(flag_piece(escape), String::new, concat).parse(text)
         else {
-            return (found, text);
+            return flags;
         };
         let slice = &text[..text.len() - rest.len()];
-        text = rest;
+        flags.rest = rest;
         if cooked == "--" {
-            return (found, text.trim_start());
+            flags.end = Some(slice);
+            return flags;
         }
-        let cooked = if cooked == slice {
+        let text = if cooked == slice {
             Cow::Borrowed(slice)
         } else {
             Cow::Owned(cooked)
         };
-        found.push(Lexeme {
-            slice,
-            text: cooked,
-        });
+        flags.list.push(Lexeme { slice, text });
     }
+}
+
+fn concat(mut all: String, piece: String) -> String {
+    all.push_str(&piece);
+    all
 }
 
 /// One piece of a flag, without its quotes.
@@ -172,13 +186,7 @@ fn quoted_flag<'a>(
 ) -> impl Parser<&'a str, Output = String, Error = nom::error::Error<&'a str>> {
     let plain = take_while1(move |c| c != quote && c != escape);
     let inside = alt((plain.map(str::to_owned), escaped(escape)));
-    terminated(
-        fold_many0(inside, String::new, |mut all, piece: String| {
-            all.push_str(&piece);
-            all
-        }),
-        opt(char(quote)),
-    )
+    terminated(fold_many0(inside, String::new, concat), opt(char(quote)))
 }
 
 /// An escape character and what it escapes; at the end it is dropped.
@@ -314,10 +322,7 @@ fn json_string(text: &str) -> IResult<&str, String> {
     let inside = alt((plain, preceded(char('\\'), json_escape)));
     delimited(
         char('"'),
-        fold_many0(inside, String::new, |mut all: String, piece: String| {
-            all.push_str(&piece);
-            all
-        }),
+        fold_many0(inside, String::new, concat),
         char('"'),
     )
     .parse(text)

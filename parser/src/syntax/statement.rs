@@ -42,13 +42,13 @@ impl<'l> Cutter<'l, '_> {
         let trimmed = text.trim();
         let (keyword, rest) = lex::split_blank(trimmed);
         let rest = rest.unwrap_or(&trimmed[trimmed.len()..]);
-        let (flags, arguments) = lex::flags(rest, self.escape);
-        let arguments = arguments.trim();
+        let lex::Flags { list, end, rest } = lex::flags(rest, self.escape);
+        let arguments = rest.trim();
         self.mark(PartKind::Keyword, keyword);
-        for flag in &flags {
-            self.mark(PartKind::Flag, flag.slice);
+        for slice in list.iter().map(|flag| flag.slice).chain(end) {
+            self.mark(PartKind::Flag, slice);
         }
-        let flags = flags.iter().map(|flag| self.spanned(flag)).collect();
+        let flags = list.iter().map(|flag| self.spanned(flag)).collect();
         let mut child = None;
         let shape = self.shape(keyword, arguments, depth, &mut child);
         if child.is_none() {
