@@ -34,7 +34,15 @@ impl Client {
             what: what.clone(),
             source,
         };
-        if store.stat(&descriptor.digest).map_err(local)?.is_some() {
+        if let Some(stored) = store.stat(&descriptor.digest).map_err(local)? {
+            if stored.size != descriptor.size {
+                return Err(ClientError::Size {
+                    what,
+                    registry: reference.registry.to_string(),
+                    expected: descriptor.size,
+                    actual: stored.size,
+                });
+            }
             observer.on_event(&TransferEvent::Exists { descriptor });
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -57,10 +58,10 @@ impl Blocking {
 }
 
 impl Drop for Blocking {
-    /// Does not wait for threads that still read or write a file: the transfer they belong to is over.
+    /// Gives the threads of broken-off transfers a moment to take back what they wrote, and does not wait for ever.
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            runtime.shutdown_timeout(Duration::from_secs(2));
         }
     }
 }

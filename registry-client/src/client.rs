@@ -9,12 +9,13 @@ use http::header::LINK;
 use http::{HeaderMap, Method, StatusCode};
 use rbuild_image::reference::DEFAULT_REGISTRY;
 use rbuild_image::{Reference, RepositoryName, Tag};
+use reqwest::Url;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::{self, Auth, Party, Scopes};
 use crate::hosts::Mirror;
-use crate::transport::{Answer, Call, Transport, authority, lock, shown};
+use crate::transport::{Answer, Call, Transport, lock, shown};
 use crate::{
     ClientError, Credential, Credentials, HostRules, Observer, Result, RetryPolicy, Silent,
     TransferEvent,
@@ -284,7 +285,7 @@ impl Client {
                 .await?;
             let with_credentials = shown.as_ref().is_some_and(|shown| shown.with_credentials);
             // A host that we were redirected to has no right to ask for our password.
-            let is_ours = authority(answer.url()) == endpoint.host;
+            let is_ours = endpoint.is_at(answer.url());
             if answer.status() != StatusCode::UNAUTHORIZED || !is_ours {
                 return Ok((answer, with_credentials));
             }
@@ -307,12 +308,12 @@ impl Client {
     pub(crate) async fn send_body(
         &self,
         endpoint: &Endpoint,
-        url: reqwest::Url,
+        url: Url,
         scopes: &Scopes,
         mut call: Call<'_>,
     ) -> Result<Answer> {
         // Uploads may go to another host, which has no business with our tokens.
-        if authority(&url) == endpoint.host {
+        if endpoint.is_at(&url) {
             let transport = &self.inner.transport;
             let party = endpoint.party();
             if let Some(shown) = self.inner.auth.show(transport, &party, scopes).await? {
@@ -320,6 +321,13 @@ impl Client {
             }
         }
         self.inner.transport.send(url, call).await
+    }
+
+    /// The URL of a path, after the host has been reached once.
+    pub(crate) fn url(&self, endpoint: &Endpoint, path: &str) -> Result<Url> {
+        let scheme = self.inner.transport.scheme_of(&endpoint.host);
+        let text = format!("{}://{}{path}", scheme.unwrap_or("https"), endpoint.host);
+        Url::parse(&text).map_err(|_| ClientError::Address { text })
     }
 
     /// Gets new tokens after [`Self::send_body`] came back with 401; false if there is nothing new to show.
@@ -424,6 +432,14 @@ impl Endpoint {
         let mut scopes = self.scopes("pull,push");
         scopes.insert(format!("repository:{from}:pull"));
         scopes
+    }
+
+    /// Whether a URL leads to the registry itself, and not to a host that it sends us to.
+    pub(crate) fn is_at(&self, url: &Url) -> bool {
+        // Parsed alike, so that letter case and a scheme's own port make no difference.
+        Url::parse(&format!("{}://{}", url.scheme(), self.host)).is_ok_and(|own| {
+            own.host() == url.host() && own.port_or_known_default() == url.port_or_known_default()
+        })
     }
 
     /// Whether it is a mirror, after which others are tried.

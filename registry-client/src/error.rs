@@ -6,51 +6,47 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rbuild_image::Digest;
-use serde::Deserialize;
+use serde_json::Value;
+
+const MAX_ENTRIES: usize = 5;
 
 /// One entry of a registry's error body (distribution-spec, "Error codes").
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryError {
     /// Machine-readable code, as `MANIFEST_UNKNOWN`.
-    #[serde(default)]
     pub code: String,
     /// The registry's sentence.
-    #[serde(default)]
     pub message: String,
 }
 
-/// The error body of an answer; empty where the registry sent none. At most five entries are shown.
+/// The error body of an answer; empty where the registry sent none. The first five entries.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RegistryErrors(pub Vec<RegistryError>);
 
 impl RegistryErrors {
     /// Reads an error body; anything else than the documented form is no entry.
     pub(crate) fn parse(body: &[u8]) -> Self {
-        #[derive(Deserialize)]
-        struct Body {
-            #[serde(default)]
-            errors: Vec<RegistryError>,
-            #[serde(default)]
-            details: Option<String>,
-            #[serde(default)]
-            message: Option<String>,
-        }
-        let Ok(body) = serde_json::from_slice::<Body>(body) else {
-            return Self::default();
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let text = |value: &Value, name: &str, limit| {
+            printable(value[name].as_str().unwrap_or_default(), limit)
         };
-        let mut errors = body.errors;
-        if errors.is_empty() {
-            // Docker Hub's token server answers `{"details": "…"}`, others `{"message": "…"}`.
-            errors.extend(body.details.or(body.message).map(|message| RegistryError {
-                code: String::new(),
-                message,
-            }));
+        let entry = |value: &Value| RegistryError {
+            code: text(value, "code", 64),
+            message: text(value, "message", 500),
+        };
+        if let Some(errors) = body["errors"].as_array() {
+            return Self(errors.iter().take(MAX_ENTRIES).map(entry).collect());
         }
-        for error in &mut errors {
-            error.code = printable(&error.code, 64);
-            error.message = printable(&error.message, 500);
-        }
-        Self(errors)
+        // Docker Hub's token server answers `{"details": "…"}`, others `{"message": "…"}`,
+        // OAuth2 servers `{"error_description": "…"}`.
+        let message = ["details", "message", "error_description"]
+            .into_iter()
+            .map(|name| text(&body, name, 500))
+            .find(|message| !message.is_empty());
+        Self(Vec::from_iter(message.map(|message| RegistryError {
+            code: String::new(),
+            message,
+        })))
     }
 
     /// Whether an entry has this code.
@@ -61,7 +57,7 @@ impl RegistryErrors {
 
 impl fmt::Display for RegistryErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for error in self.0.iter().take(5) {
+        for error in &self.0 {
             match (error.code.is_empty(), error.message.is_empty()) {
                 (false, false) => write!(f, "; {}: {}", error.code, error.message)?,
                 (false, true) => write!(f, "; {}", error.code)?,
@@ -488,5 +484,61 @@ const fn tls(problem: TlsProblem) -> &'static str {
         TlsProblem::NotTls => "it does not speak TLS",
         TlsProblem::NoAuthorities => "this machine has no trusted certificate authorities",
         TlsProblem::Other => "TLS failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_bodies_are_shown_whatever_their_form() {
+        for (body, want) in [
+            (
+                r#"{"errors":[{"code":"DENIED","message":"no"}]}"#,
+                "; DENIED: no",
+            ),
+            (
+                r#"{"errors":[{"code":"DENIED","message":null,"detail":{"a":1}}]}"#,
+                "; DENIED",
+            ),
+            (
+                r#"{"errors":[{"message":"a\nb\u0007"},{"code":"X"}]}"#,
+                "; a b; X",
+            ),
+            (
+                r#"{"details":"incorrect username or password"}"#,
+                "; incorrect username or password",
+            ),
+            (
+                r#"{"error":"invalid_grant","error_description":"expired"}"#,
+                "; expired",
+            ),
+            (r#"{"errors":{}}"#, ""),
+            ("[1]", ""),
+            ("<html>", ""),
+            ("", ""),
+        ] {
+            assert_eq!(
+                RegistryErrors::parse(body.as_bytes()).to_string(),
+                want,
+                "{body}"
+            );
+        }
+        let many = format!(
+            r#"{{"errors":[{}]}}"#,
+            vec![r#"{"code":"X"}"#; 100].join(",")
+        );
+        assert_eq!(RegistryErrors::parse(many.as_bytes()).0.len(), MAX_ENTRIES);
+    }
+
+    #[test]
+    fn a_registry_that_vanishes_in_the_middle_is_worth_waiting_for() {
+        let refused = || ClientError::Connect {
+            host: "r".to_owned(),
+            source: "refused".into(),
+        };
+        assert!(!refused().is_transient());
+        assert!(refused().in_the_middle().is_transient());
     }
 }

@@ -163,14 +163,28 @@ impl HostRules {
 
     /// The rule for a registry; the empty one where the file has none.
     pub fn rule(&self, registry: &str) -> HostRule {
-        let mut rule = self.registries.get(registry).cloned().unwrap_or_default();
+        let mut rule = self.written(registry).cloned().unwrap_or_default();
         rule.insecure |= self.insecure_everywhere;
         rule
     }
 
+    /// The rule that stands in the file; letter case and the port of HTTPS make no difference.
+    fn written(&self, registry: &str) -> Option<&HostRule> {
+        let plain = |name: &str| {
+            name.strip_suffix(":443")
+                .unwrap_or(name)
+                .to_ascii_lowercase()
+        };
+        self.registries.get(registry).or_else(|| {
+            let wanted = plain(registry);
+            let mut rules = self.registries.iter();
+            rules.find_map(|(name, rule)| (plain(name) == wanted).then_some(rule))
+        })
+    }
+
     /// What to try for a host. A registry on this machine is spoken to in plain HTTP first.
     pub(crate) fn schemes(&self, host: &str) -> Schemes {
-        let written = self.registries.get(host);
+        let written = self.written(host);
         let rule = self.rule(host);
         if rule.plain_http {
             Schemes::Http
@@ -246,6 +260,8 @@ mod tests {
             ("docker.io", Schemes::Https, true),
             ("plain.lan", Schemes::Http, true),
             ("bad.lan:5000", Schemes::HttpsThenHttp, false),
+            ("BAD.lan:5000", Schemes::HttpsThenHttp, false),
+            ("plain.lan:443", Schemes::Http, true),
             ("bad.lan", Schemes::Https, true),
             ("localhost", Schemes::HttpThenHttps, false),
             ("localhost:6000", Schemes::Https, true),

@@ -198,8 +198,8 @@ impl Client {
         let (there, _) = self
             .ask_any(endpoint, &Method::HEAD, &path, &accept(), &scopes, what)
             .await?;
-        let mut url = there.url().clone();
-        url.set_query(None);
+        there.discard().await;
+        let url = self.url(endpoint, &path)?;
         let mut headers = HeaderMap::new();
         let content_type = HeaderValue::from_str(descriptor.media_type.as_str());
         headers.insert(

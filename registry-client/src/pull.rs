@@ -64,6 +64,7 @@ impl Client {
         observer: &dyn Observer,
     ) -> Result<PulledImage> {
         let mut top = None;
+        let mut is_promised = false;
         let mut next = self.resolve(reference).await?;
         observer.on_event(&TransferEvent::Resolved {
             reference,
@@ -71,9 +72,19 @@ impl Client {
         });
         for _ in 0..=MAX_INDEX_DEPTH {
             let document = self.document(reference, &next, store).await?;
+            // The length of the first is a header's word; those of the others are part of what was hashed.
+            if is_promised && document.descriptor.size != next.size {
+                return Err(ClientError::Size {
+                    what: format!("manifest `{}`", next.digest),
+                    registry: reference.registry.to_string(),
+                    expected: next.size,
+                    actual: document.descriptor.size,
+                });
+            }
             let top = top.get_or_insert_with(|| document.clone());
             if document.descriptor.media_type.is_index() {
                 next = choose(reference, platform, &document)?;
+                is_promised = true;
                 continue;
             }
             let manifest: Raw<Manifest> = parse(reference, "manifest", document.bytes)?;

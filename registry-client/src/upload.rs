@@ -19,7 +19,7 @@ use crate::auth::Scopes;
 use crate::client::Endpoint;
 use crate::content::Content;
 use crate::push::BlobSource;
-use crate::transport::{Answer, Call, Upload, authority, lock, shown};
+use crate::transport::{Answer, Call, Upload, lock, shown};
 use crate::{Client, ClientError, Observer, Result, TransferEvent};
 
 /// Blobs up to this size go with the closing PUT.
@@ -470,7 +470,7 @@ impl Pusher<'_> {
 
     /// A token that ran out in the middle is renewed, and the upload goes on.
     async fn unauthorized(&self, answer: Answer) -> ClientError {
-        let is_ours = authority(answer.url()) == self.endpoint.host;
+        let is_ours = self.endpoint.is_at(answer.url());
         let renewed = if is_ours {
             self.client
                 .renew(self.endpoint, &self.scopes(), &answer)
