@@ -484,3 +484,53 @@ fn next_page(answer: &Answer) -> Option<String> {
         format!("{}{}", next.path(), query.unwrap_or_default())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_go_to_the_registry_however_its_address_is_written() {
+        for (host, url, want) in [
+            ("a.b", "https://a.b/x", true),
+            ("A.b:443", "https://a.B/x", true),
+            ("a.b:5000", "http://a.b:5000/x", true),
+            ("[::1]:5000", "http://[0:0::1]:5000/x", true),
+            ("a.b", "http://a.b:81/x", false),
+            ("a.b:5000", "https://a.b/x", false),
+            ("a.b", "https://a.b.evil/x", false),
+            ("a.b", "https://a.b@evil/x", false),
+        ] {
+            let endpoint = Endpoint {
+                host: host.to_owned(),
+                ..Endpoint::of_registry("a.b")
+            };
+            let url = url.parse().unwrap();
+            assert_eq!(endpoint.is_at(&url), want, "{host} {url}");
+        }
+    }
+
+    #[test]
+    fn mirrors_come_before_the_registry() {
+        let rules = r#"[registry."docker.io"]
+            mirrors = ["m.lan:5000", "h.lan/hub"]"#;
+        let client = Client::new(ClientConfig {
+            hosts: HostRules::parse(rules).unwrap(),
+            ..ClientConfig::new(Arc::new(crate::Anonymous))
+        });
+        let reference: Reference = "busybox".parse().unwrap();
+        let endpoints = client.endpoints(&reference);
+        let urls: Vec<_> = endpoints
+            .iter()
+            .map(|endpoint| format!("{}{}", endpoint.host, endpoint.path("manifests/1")))
+            .collect();
+        assert_eq!(
+            urls,
+            [
+                "m.lan:5000/v2/library/busybox/manifests/1?ns=docker.io",
+                "h.lan/v2/hub/library/busybox/manifests/1",
+                "registry-1.docker.io/v2/library/busybox/manifests/1",
+            ]
+        );
+    }
+}

@@ -416,6 +416,53 @@ async fn the_platform_is_chosen_or_the_choice_shown() {
     );
 }
 
+/// An index with one entry, for no platform.
+fn index_of(media_type: &str, digest: Digest, size: usize) -> Vec<u8> {
+    let entry = format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{size}}}"#);
+    format!(r#"{{"schemaVersion":2,"manifests":[{entry}]}}"#).into()
+}
+
+#[tokio::test]
+async fn indexes_in_indexes_are_followed_to_a_depth() {
+    let fake = Fake::start().await;
+    let image = image();
+    fake.put_image("a", "0", &image);
+    let mut inner = index_of(OCI, image.manifest.digest(), image.manifest.bytes().len());
+    for depth in 1..=5 {
+        fake.put_manifest("a", &depth.to_string(), INDEX, &inner);
+        let name = fake.reference(&format!("a:{depth}"));
+        let pulled = client()
+            .pull_image(&name, &Platform::host(), &store(), &Silent)
+            .await;
+        match pulled {
+            Ok(pulled) => assert!(depth < 5 && pulled.top.bytes == inner),
+            Err(error) => assert!(
+                depth == 5 && error.to_string().contains("nested"),
+                "{error}"
+            ),
+        }
+        inner = index_of(INDEX, Digest::sha256(&inner), inner.len());
+    }
+}
+
+#[tokio::test]
+async fn lengths_in_an_index_are_checked() {
+    let fake = Fake::start().await;
+    let image = image();
+    fake.put_image("a", "1", &image);
+    let list = index_of(OCI, image.manifest.digest(), 7);
+    fake.put_manifest("a", "list", INDEX, &list);
+    let name = fake.reference("a:list");
+    let pulled = client()
+        .pull_image(&name, &Platform::host(), &store(), &Silent)
+        .await;
+    let error = pulled.unwrap_err();
+    assert!(
+        matches!(error, ClientError::Size { expected: 7, .. }),
+        "{error}"
+    );
+}
+
 #[tokio::test]
 async fn what_is_no_image_is_refused() {
     let fake = Fake::start().await;
