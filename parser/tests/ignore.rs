@@ -292,7 +292,7 @@ fn paths_are_cleaned() {
 
 #[test]
 fn long_patterns_and_paths_are_matched_in_one_pass() {
-    let pattern = "**/".repeat(200) + &"a*".repeat(200) + "b";
-    let path = "a/".repeat(200) + &"a".repeat(2000);
+    let pattern = "**/".repeat(100) + &"a*".repeat(100) + "b";
+    let path = "a/".repeat(100) + &"a".repeat(500);
     assert!(!ignored(&[&pattern], &path));
 }

@@ -205,6 +205,8 @@ fn check_tree(source: &str) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn parse_never_panics_and_spans_nest(source in dockerfile()) {
         check_tree(&source);

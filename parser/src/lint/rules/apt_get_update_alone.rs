@@ -22,27 +22,11 @@ fn check(view: &View<'_>, findings: &mut Findings) {
             Script::Exec(words) => words.join(" "),
             Script::Shell(text) | Script::File { content: text, .. } => text,
         };
-        let words: Vec<&str> = text
-            .split(|c: char| c.is_whitespace() || matches!(c, ';' | '&' | '|'))
+        let verbs: Vec<&str> = text
+            .split([';', '&', '|', '\n', '(', ')'])
+            .filter_map(apt_verb)
             .collect();
-        let runs = |verbs: &[&str]| {
-            words.iter().enumerate().any(|(at, word)| {
-                let verb = words[at + 1..]
-                    .iter()
-                    .find(|word| !word.starts_with('-') && !word.is_empty());
-                matches!(*word, "apt-get" | "apt") && verb.is_some_and(|verb| verbs.contains(verb))
-            })
-        };
-        let others = [
-            "install",
-            "upgrade",
-            "dist-upgrade",
-            "full-upgrade",
-            "build-dep",
-            "download",
-            "source",
-        ];
-        if runs(&["update"]) && !runs(&others) {
+        if verbs.contains(&"update") && verbs.iter().all(|verb| *verb == "update") {
             let message = "the package lists are kept from this layer, and a later step installs from old ones";
             findings.add_with_help(
                 run.command.span,
@@ -51,4 +35,19 @@ fn check(view: &View<'_>, findings: &mut Findings) {
             );
         }
     }
+}
+
+/// What a command tells apt to do, when it is one of apt.
+fn apt_verb(command: &str) -> Option<&str> {
+    let before = |word: &&str| {
+        matches!(
+            *word,
+            "sudo" | "exec" | "time" | "then" | "do" | "else" | "if" | "!" | "{"
+        ) || word.contains('=')
+    };
+    let mut words = command.split_whitespace().skip_while(before);
+    words
+        .next()
+        .filter(|word| matches!(*word, "apt-get" | "apt"))?;
+    words.find(|word| !word.starts_with('-'))
 }
