@@ -211,8 +211,8 @@ fn differences(ours: &Image, theirs: &Image) -> Result<Vec<String>> {
     let mut lines = tree::differences(&tree::flatten(ours)?, &tree::flatten(theirs)?);
     for field in CONFIG_FIELDS {
         let (our, their) = (
-            meaningful(&ours.config["config"][field]),
-            meaningful(&theirs.config["config"][field]),
+            meaningful(field, &ours.config["config"][field]),
+            meaningful(field, &theirs.config["config"][field]),
         );
         if our != their {
             lines.push(format!("config {field} {our} {their}"));
@@ -221,10 +221,10 @@ fn differences(ours: &Image, theirs: &Image) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// Null for every spelling of "nothing".
-fn meaningful(value: &Value) -> &Value {
+/// Null for every spelling of "nothing"; a working directory of `/` is one of them.
+fn meaningful<'a>(field: &str, value: &'a Value) -> &'a Value {
     let nothing = match value {
-        Value::String(text) => text.is_empty(),
+        Value::String(text) => text.is_empty() || (field == "WorkingDir" && text == "/"),
         Value::Array(items) => items.is_empty(),
         Value::Object(fields) => fields.is_empty(),
         _ => false,
@@ -398,8 +398,9 @@ mod tests {
     #[test]
     fn every_spelling_of_nothing_is_one() {
         for nothing in [json!(null), json!(""), json!([]), json!({})] {
-            assert_eq!(meaningful(&nothing), &json!(null));
+            assert_eq!(meaningful("Cmd", &nothing), &json!(null));
         }
-        assert_eq!(meaningful(&json!([""])), &json!([""]));
+        assert_eq!(meaningful("WorkingDir", &json!("/")), &json!(null));
+        assert_eq!(meaningful("Cmd", &json!([""])), &json!([""]));
     }
 }
