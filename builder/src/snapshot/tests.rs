@@ -177,12 +177,15 @@ impl Overlay {
         let place = tempfile::tempdir().unwrap();
         let lower: Vec<_> = lower.iter().map(|path| path.to_str().unwrap()).collect();
         // A read-only overlay needs two directories.
-        let empty = place.path().join("empty");
-        fs::create_dir(&empty).unwrap();
-        let mut options = format!("lowerdir={}:{}", lower.join(":"), empty.display());
-        if lower.is_empty() {
-            options = format!("lowerdir={}", empty.display());
+        let empty = ["empty", "empty-too"].map(|name| place.path().join(name));
+        for empty in &empty {
+            fs::create_dir(empty).unwrap();
         }
+        let lower = lower
+            .into_iter()
+            .chain(empty.iter().map(|path| path.to_str().unwrap()));
+        let lower: Vec<_> = lower.collect();
+        let mut options = format!("lowerdir={}", lower.join(":"));
         if let Some((upper, work)) = changes {
             options += &format!(",upperdir={},workdir={}", upper.display(), work.display());
         }
@@ -514,7 +517,13 @@ impl Act {
     fn perform(&self, root: &Path, single_id: bool) {
         let at = |path: &String| root.join(path);
         let is_link = |path: &String| at(path).is_symlink();
+        // Opening a pipe waits for its other end.
+        let is_pipe = |path: &String| {
+            let found = fs::metadata(at(path));
+            found.is_ok_and(|metadata| metadata.file_type().is_fifo())
+        };
         let _: io::Result<()> = match self {
+            Self::Write(path, _) | Self::Append(path) if is_pipe(path) => Ok(()),
             Self::Write(path, byte) => fs::write(at(path), vec![*byte; usize::from(*byte) * 9]),
             Self::Append(path) => fs::File::options()
                 .append(true)
