@@ -46,11 +46,19 @@ pub(crate) fn run(cases: &[Case]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if !Path::new("/bin/busybox").exists() {
-        return lacking("busybox is not installed: apt-get install busybox-static");
+        return lacking(
+            &["root", "userns"],
+            "busybox is not installed: apt-get install busybox-static",
+        );
     }
     let identity = match detect("/proc/self/exe".as_ref()) {
         Ok(identity) => identity,
-        Err(error) => return lacking(&format!("{error}; {}", error.hint().unwrap_or_default())),
+        Err(error) => {
+            return lacking(
+                &["userns"],
+                &format!("{error}; {}", error.hint().unwrap_or_default()),
+            );
+        }
     };
     say(&format!(
         "running {} {:?}",
@@ -62,7 +70,8 @@ pub(crate) fn run(cases: &[Case]) -> ExitCode {
         if matches!(identity, Identity::Root) {
             failed |= run_passes(&filters);
         } else {
-            failed |= lacking("the passes that only root can start") == ExitCode::FAILURE;
+            failed |=
+                lacking(&["root"], "the passes that only root can start") == ExitCode::FAILURE;
         }
     }
     if failed {
@@ -137,7 +146,8 @@ fn run_passes(filters: &[String]) -> bool {
         (&contained, IdentityKind::ContainedRoot),
     ] {
         if want == IdentityKind::SubordinateRange && !has_user {
-            failed |= lacking(&format!("there is no user `{USER}`")) == ExitCode::FAILURE;
+            failed |=
+                lacking(&["userns"], &format!("there is no user `{USER}`")) == ExitCode::FAILURE;
         } else {
             failed |= run_pass(pass, filters, want);
         }
@@ -190,13 +200,10 @@ fn map_ids(pid: u32) {
 }
 
 /// Says what is missing; fails if it is required.
-fn lacking(what: &str) -> ExitCode {
+fn lacking(capabilities: &[&str], what: &str) -> ExitCode {
     say(&format!("skipped: {what}"));
     let required = std::env::var("RBUILD_REQUIRE").unwrap_or_default();
-    if required
-        .split(',')
-        .any(|name| name == "root" || name == "userns")
-    {
+    if required.split(',').any(|name| capabilities.contains(&name)) {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
