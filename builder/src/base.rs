@@ -55,18 +55,18 @@ impl Bases<'_> {
         if self.pull == PullPolicy::Never {
             return Err(not_found(
                 name,
-                "it is not in the local store, and pulling is switched off".to_owned(),
+                "it is not in the local store, and pulling is switched off",
                 None,
             ));
         }
         let descriptor = self
             .source
             .fetch(&name.reference, &name.platform, progress)
-            .map_err(|error| not_found(name, error.message, error.hint))?;
+            .map_err(|error| not_found(name, &error.message, error.hint))?;
         self.load(name, descriptor)?.ok_or_else(|| {
             not_found(
                 name,
-                format!("what came has no manifest for platform `{}`", name.platform),
+                &format!("what came has no manifest for platform `{}`", name.platform),
                 None,
             )
         })
@@ -122,7 +122,7 @@ impl Bases<'_> {
                 manifest.layers.len(),
                 config.rootfs.diff_ids.len()
             );
-            return Err(not_found(name, message, None));
+            return Err(not_found(name, &message, None));
         }
         let own = Platform::new(&config.os, &config.architecture, config.variant.as_deref());
         if !own.satisfies(&name.platform) && !config.os.is_empty() {
@@ -149,7 +149,7 @@ impl Bases<'_> {
     }
 }
 
-fn not_found(name: &BaseName, why: String, hint: Option<String>) -> BuildError {
+fn not_found(name: &BaseName, why: &str, hint: Option<String>) -> BuildError {
     let mut diagnostic = Diagnostic::error(
         "base-image",
         name.span,

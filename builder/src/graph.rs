@@ -10,41 +10,41 @@ use crate::request::NetworkMode;
 
 /// Names a step; an index into [`Graph::steps`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StepId(pub usize);
+pub(crate) struct StepId(pub(crate) usize);
 
 /// Everything that a build will do. Inputs come before: the order of steps is a build order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Graph {
+pub(crate) struct Graph {
     /// The steps of the stages that matter.
-    pub steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
     /// The stage whose image is wanted.
-    pub target: StagePlan,
+    pub(crate) target: StagePlan,
     /// How many stages the steps belong to.
-    pub stages: usize,
+    pub(crate) stages: usize,
 }
 
 /// One step: it takes a root file system and gives another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub(crate) struct Step {
     /// What is done.
-    pub op: Op,
+    pub(crate) op: Op,
     /// The step whose root file system it starts from; none for a base.
-    pub parent: Option<StepId>,
+    pub(crate) parent: Option<StepId>,
     /// Where it stands in the Dockerfile.
-    pub span: Span,
+    pub(crate) span: Span,
     /// Number of its stage among those that matter.
-    pub stage: usize,
+    pub(crate) stage: usize,
     /// Name of its stage in messages.
-    pub stage_name: String,
+    pub(crate) stage_name: String,
     /// Number of the step in its stage, from 1.
-    pub number: usize,
+    pub(crate) number: usize,
     /// `[build 2/5] RUN make`.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 /// What a step does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Op {
+pub(crate) enum Op {
     /// Starts from an image.
     Base(Arc<BaseImage>),
     /// Starts from nothing.
@@ -87,39 +87,39 @@ pub struct Script {
 
 /// Files that are copied, for `COPY` and `ADD`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CopySpec {
+pub(crate) struct CopySpec {
     /// Where from.
-    pub from: CopySource,
+    pub(crate) from: CopySource,
     /// Paths or patterns, expanded.
-    pub paths: Vec<Located>,
+    pub(crate) paths: Vec<Located>,
     /// Files written in the Dockerfile: name and text.
-    pub inline: Vec<(String, String)>,
+    pub(crate) inline: Vec<(String, String)>,
     /// Destination, expanded, as written.
-    pub destination: Located,
+    pub(crate) destination: Located,
     /// Working directory that a relative destination starts from.
-    pub workdir: String,
+    pub(crate) workdir: String,
     /// `--chown`, expanded.
-    pub chown: Option<Located>,
+    pub(crate) chown: Option<Located>,
     /// `--chmod`, read.
-    pub chmod: Option<crate::copy::ModeChange>,
+    pub(crate) chmod: Option<crate::copy::ModeChange>,
     /// `--exclude`, expanded.
-    pub excludes: Vec<String>,
+    pub(crate) excludes: Vec<String>,
     /// Whether archives are unpacked (`ADD`).
-    pub unpack: bool,
+    pub(crate) unpack: bool,
 }
 
 /// A text and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Located {
+pub(crate) struct Located {
     /// The text.
-    pub text: String,
+    pub(crate) text: String,
     /// Where it stands.
-    pub span: Span,
+    pub(crate) span: Span,
 }
 
 /// Where files are copied from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CopySource {
+pub(crate) enum CopySource {
     /// The build context.
     Context,
     /// The root file system after a step.
@@ -128,42 +128,42 @@ pub enum CopySource {
 
 /// The working directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkdirSpec {
+pub(crate) struct WorkdirSpec {
     /// Absolute path, cleaned.
-    pub path: String,
+    pub(crate) path: String,
     /// `USER` as written, who owns what is made; empty is root.
-    pub user: String,
+    pub(crate) user: String,
 }
 
 /// What the image of a stage will say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StagePlan {
+pub(crate) struct StagePlan {
     /// The last step.
-    pub tip: StepId,
+    pub(crate) tip: StepId,
     /// The image it starts from, through stages; none for scratch.
-    pub base: Option<Arc<BaseImage>>,
+    pub(crate) base: Option<Arc<BaseImage>>,
     /// The config, without layers, history and times.
-    pub config: ImageConfig,
+    pub(crate) config: ImageConfig,
     /// One entry for each instruction that this Dockerfile added, oldest first.
-    pub history: Vec<HistoryPlan>,
+    pub(crate) history: Vec<HistoryPlan>,
 }
 
 /// One entry of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HistoryPlan {
+pub(crate) struct HistoryPlan {
     /// The instruction.
-    pub created_by: String,
+    pub(crate) created_by: String,
     /// The step that may have made a layer.
-    pub step: Option<StepId>,
+    pub(crate) step: Option<StepId>,
 }
 
 /// A base image that the plan needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BaseName {
+pub(crate) struct BaseName {
     /// Its name.
-    pub reference: Reference,
+    pub(crate) reference: Reference,
     /// For what platform.
-    pub platform: rbuild_image::Platform,
+    pub(crate) platform: rbuild_image::Platform,
     /// Where it is asked for.
-    pub span: Span,
+    pub(crate) span: Span,
 }

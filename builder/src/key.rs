@@ -59,6 +59,9 @@ pub(crate) fn files(entries: &Digest) -> (CacheKey, Vec<Ingredient>) {
 mod tests {
     use super::*;
 
+    /// What is changed, and how.
+    type Change = (&'static str, fn(&mut RunSpec));
+
     fn spec() -> RunSpec {
         RunSpec {
             argv: vec!["/bin/sh".into(), "-c".into(), "make".into()],
@@ -77,10 +80,10 @@ mod tests {
 
     #[test]
     fn whatever_decides_the_result_is_in_the_key() {
-        let changes: [(&str, fn(&mut RunSpec)); 7] = [
+        let changes: [Change; 7] = [
             ("an argument", |spec| spec.argv[2].push(' ')),
             ("where arguments end", |spec| {
-                spec.argv = vec!["/bin/sh".into(), "-cmake".into()]
+                spec.argv = vec!["/bin/sh".into(), "-cmake".into()];
             }),
             ("a variable", |spec| spec.env[0].1 = "2".into()),
             ("the working directory", |spec| spec.workdir = "/x".into()),
@@ -90,7 +93,7 @@ mod tests {
                 spec.script = Some(crate::graph::Script {
                     path: "/p".into(),
                     text: "t".into(),
-                })
+                });
             }),
         ];
         for (what, change) in changes {
@@ -103,10 +106,10 @@ mod tests {
 
     #[test]
     fn what_does_not_decide_it_is_not() {
-        let changes: [(&str, fn(&mut RunSpec)); 2] = [
+        let changes: [Change; 2] = [
             ("the order of variables", |spec| spec.env.reverse()),
             ("an undeclared proxy", |spec| {
-                spec.uncounted_env.push(("http_proxy".into(), "p".into()))
+                spec.uncounted_env.push(("http_proxy".into(), "p".into()));
             }),
         ];
         for (what, change) in changes {

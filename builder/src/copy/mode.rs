@@ -2,7 +2,7 @@
 
 /// A change of permission bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ModeChange {
+pub(crate) enum ModeChange {
     /// These bits, whatever was there.
     Octal(u32),
     /// `u=rwX,go=rX`: clauses that change the bits that are there.
@@ -11,7 +11,7 @@ pub enum ModeChange {
 
 /// One clause of a symbolic mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Clause {
+pub(crate) struct Clause {
     /// Bits of user, group and others that it is about: a mask out of 0700, 0070, 0007.
     who: u32,
     /// `+`, `-` or `=`.
@@ -22,7 +22,7 @@ pub struct Clause {
 
 impl ModeChange {
     /// Reads a mode; none when it is neither form.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
             let mode = u32::from_str_radix(text, 8).ok()?;
             return (mode <= 0o7777).then_some(Self::Octal(mode));
@@ -34,7 +34,7 @@ impl ModeChange {
     }
 
     /// The bits after the change.
-    pub fn apply(&self, mode: u32, is_directory: bool) -> u32 {
+    pub(crate) fn apply(&self, mode: u32, is_directory: bool) -> u32 {
         match self {
             Self::Octal(mode) => *mode,
             Self::Symbolic(clauses) => clauses

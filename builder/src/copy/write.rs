@@ -26,7 +26,7 @@ pub(crate) fn write_layer(store: &LocalStore, list: &[Placed]) -> io::Result<Lay
                         error.kind(),
                         format!("{}: {error}", shown(&placed.entry.path)),
                     )
-                })?
+                })?;
             }
             _ => writer.entry(&placed.entry)?,
         }

@@ -1,5 +1,7 @@
 //! What the history of an image says about each instruction, in the words that `docker history` users know.
 
+use std::fmt::Write as _;
+
 /// A list as Go prints it with `%q`, which is how BuildKit writes commands: `["a" "b"]`.
 pub(crate) fn quoted(list: &[String]) -> String {
     let items: Vec<String> = list.iter().map(|item| format!("{item:?}")).collect();
@@ -10,9 +12,9 @@ pub(crate) fn quoted(list: &[String]) -> String {
 pub(crate) fn run(args: &[(String, String)], argv: &[String]) -> String {
     let mut text = "RUN ".to_owned();
     if !args.is_empty() {
-        text.push_str(&format!("|{} ", args.len()));
+        let _ = write!(text, "|{} ", args.len());
         for (name, value) in args {
-            text.push_str(&format!("{name}={value} "));
+            let _ = write!(text, "{name}={value} ");
         }
     }
     text.push_str(&argv.join(" "));

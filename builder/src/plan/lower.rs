@@ -354,9 +354,9 @@ impl Lowering<'_> {
             None => CopySource::Context,
             Some(word) => CopySource::Step(self.copy_source(word)?),
         };
-        let mut spec = self.sources(state, &copy.sources, from)?;
+        let mut spec = sources(state, &copy.sources, from)?;
         spec.chown = located(state, copy.chown.as_ref())?;
-        spec.chmod = self.chmod(state, copy.chmod.as_ref())?;
+        spec.chmod = chmod(state, copy.chmod.as_ref())?;
         spec.excludes = expand_all(state, &copy.excludes)?
             .into_iter()
             .map(|located| located.text)
@@ -382,7 +382,7 @@ impl Lowering<'_> {
                 return Err(refuse(span, what));
             }
         }
-        let mut spec = self.sources(state, &add.sources, CopySource::Context)?;
+        let mut spec = sources(state, &add.sources, CopySource::Context)?;
         for path in &spec.paths {
             if is_remote(&path.text) {
                 return Err(Diagnostic::error(
@@ -396,7 +396,7 @@ impl Lowering<'_> {
         }
         spec.unpack = add.unpack.unwrap_or(true);
         spec.chown = located(state, add.chown.as_ref())?;
-        spec.chmod = self.chmod(state, add.chmod.as_ref())?;
+        spec.chmod = chmod(state, add.chmod.as_ref())?;
         spec.excludes = expand_all(state, &add.excludes)?
             .into_iter()
             .map(|located| located.text)
@@ -404,52 +404,6 @@ impl Lowering<'_> {
         let created_by = format!("{} # buildkit", created_by(source));
         self.step(state, Op::Copy(spec), span, source, created_by);
         Ok(())
-    }
-
-    fn sources(
-        &self,
-        state: &State,
-        sources: &Sources,
-        from: CopySource,
-    ) -> Result<CopySpec, BuildError> {
-        let mut inline = Vec::new();
-        for heredoc in &sources.heredocs {
-            let text = heredoc.expanded(&|name| state.scope.get(name))?.text;
-            inline.push((heredoc.name.clone(), text));
-        }
-        let destination = state.expand(&sources.destination)?;
-        if destination.is_empty() {
-            return Err(Diagnostic::error(
-                "empty-destination",
-                sources.destination.span,
-                "the destination is empty after expansion",
-            )
-            .into());
-        }
-        Ok(CopySpec {
-            from,
-            paths: expand_all(state, &sources.paths)?,
-            inline,
-            destination: Located {
-                text: destination,
-                span: sources.destination.span,
-            },
-            workdir: state.workdir(),
-            chown: None,
-            chmod: None,
-            excludes: Vec::new(),
-            unpack: false,
-        })
-    }
-
-    fn chmod(&self, state: &State, word: Option<&Word>) -> Result<Option<ModeChange>, BuildError> {
-        let Some(word) = word else { return Ok(None) };
-        let text = state.expand(word)?;
-        ModeChange::parse(&text).map(Some).ok_or_else(|| {
-            Diagnostic::error("bad-chmod", word.span, format!("`{text}` is no file mode"))
-                .with_help("write it in octal (`0755`) or symbolically (`u=rwX,go=rX`)")
-                .into()
-        })
     }
 
     /// The step whose root file system `--from` names.
@@ -583,4 +537,45 @@ fn empty_image(platform: &Platform) -> ImageConfig {
         variant: platform.variant.clone(),
         ..ImageConfig::default()
     }
+}
+
+fn sources(state: &State, sources: &Sources, from: CopySource) -> Result<CopySpec, BuildError> {
+    let mut inline = Vec::new();
+    for heredoc in &sources.heredocs {
+        let text = heredoc.expanded(&|name| state.scope.get(name))?.text;
+        inline.push((heredoc.name.clone(), text));
+    }
+    let destination = state.expand(&sources.destination)?;
+    if destination.is_empty() {
+        return Err(Diagnostic::error(
+            "empty-destination",
+            sources.destination.span,
+            "the destination is empty after expansion",
+        )
+        .into());
+    }
+    Ok(CopySpec {
+        from,
+        paths: expand_all(state, &sources.paths)?,
+        inline,
+        destination: Located {
+            text: destination,
+            span: sources.destination.span,
+        },
+        workdir: state.workdir(),
+        chown: None,
+        chmod: None,
+        excludes: Vec::new(),
+        unpack: false,
+    })
+}
+
+fn chmod(state: &State, word: Option<&Word>) -> Result<Option<ModeChange>, BuildError> {
+    let Some(word) = word else { return Ok(None) };
+    let text = state.expand(word)?;
+    ModeChange::parse(&text).map(Some).ok_or_else(|| {
+        Diagnostic::error("bad-chmod", word.span, format!("`{text}` is no file mode"))
+            .with_help("write it in octal (`0755`) or symbolically (`u=rwX,go=rX`)")
+            .into()
+    })
 }

@@ -83,7 +83,7 @@ fn ask_all(stages: &Stages<'_>, reachable: &[usize], ask: &AskBase<'_>) -> Resul
                 .iter()
                 .any(|own| own.reference == name.reference && own.platform == name.platform)
         {
-            names.push(name);
+            names.push(*name);
         }
     };
     for stage in reachable {

@@ -23,7 +23,7 @@ pub(crate) struct Stage<'a> {
 pub(crate) enum Start {
     Scratch,
     Stage(usize),
-    Image(BaseName),
+    Image(Box<BaseName>),
 }
 
 /// The stages of a Dockerfile and the scope before them.
@@ -214,11 +214,11 @@ impl<'a> Stages<'a> {
             Diagnostic::error("bad-reference", span, error.to_string())
                 .with_suggestion(nearest.as_deref())
         })?;
-        Ok(Start::Image(BaseName {
+        Ok(Start::Image(Box::new(BaseName {
             reference,
             platform,
             span,
-        }))
+        })))
     }
 }
 

@@ -45,7 +45,7 @@ fn touch_changes_nothing() {
         .write(true)
         .open(fixture.context.join("a"))
         .unwrap();
-    file.set_modified(SystemTime::now() + Duration::from_secs(60))
+    file.set_modified(SystemTime::now() + Duration::from_mins(1))
         .unwrap();
     assert!(fixture.build(DOCKERFILE).is_cached());
 }
@@ -186,7 +186,7 @@ fn a_build_argument_is_in_the_key_only_where_it_is_declared() {
     let with = |value: &str| {
         let value = value.to_owned();
         move |request: &mut rbuild_builder::BuildRequest| {
-            request.build_args = vec![("V".into(), value)]
+            request.build_args = vec![("V".into(), value)];
         }
     };
     fixture.build_with(dockerfile, with("1"));

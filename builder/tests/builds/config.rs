@@ -222,7 +222,7 @@ fn an_epoch_sets_the_times_of_the_image() {
     let mut fixture = Fixture::new();
     let config = fixture
         .build_with("FROM scratch\nRUN write a 1\n", |request| {
-            request.epoch = Some(1_000_000_000)
+            request.epoch = Some(1_000_000_000);
         })
         .config();
     assert_eq!(config.created.as_deref(), Some("2001-09-09T01:46:40Z"));

@@ -131,7 +131,7 @@ fn what_is_not_supported_yet_is_refused_by_name() {
 fn a_target_that_is_not_there() {
     let mut fixture = Fixture::new();
     let built = fixture.build_with("FROM scratch AS build\nFROM scratch AS test\n", |request| {
-        request.target = Some("tset".into())
+        request.target = Some("tset".into());
     });
     assert_eq!(
         built.error(),
@@ -159,7 +159,7 @@ fn a_failed_command_tells_its_exit_code_and_its_last_output() {
 fn build_arguments_that_nothing_takes_get_a_notice() {
     let mut fixture = Fixture::new();
     let built = fixture.build_with("FROM scratch\nARG VERSION\n", |request| {
-        request.build_args = vec![("VERSON".into(), "1".into())]
+        request.build_args = vec![("VERSON".into(), "1".into())];
     });
     assert_eq!(
         built.notices,

@@ -57,7 +57,7 @@ impl Executor for FakeExecutor {
             },
         );
         // As a real command would: another time at each run.
-        entry.mtime = Time::from_seconds(self.ran.lock().unwrap().len() as i64);
+        entry.mtime = Time::from_seconds(i64::try_from(self.ran.lock().unwrap().len()).unwrap());
         writer.file(&entry, &mut content.as_bytes(), None)?;
         let (ingest, summary) = writer.finish()?;
         ingest.commit(Expected::Digest(summary.diff_id.0)).unwrap();
@@ -211,7 +211,7 @@ impl Fixture {
     /// Builds an image and gives it a name that later Dockerfiles can start from.
     pub(crate) fn image(&mut self, name: &str, dockerfile: &str) -> Built {
         self.build_with(dockerfile, |request| {
-            request.names = vec![name.parse().unwrap()]
+            request.names = vec![name.parse().unwrap()];
         })
     }
 }
