@@ -91,17 +91,9 @@ pub(crate) fn check_context(context: &Path) -> Outcome<()> {
         .hint(format!(
             "for another Dockerfile: `rbuild -f {shown} DIRECTORY`"
         ))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let failure = Failure::unable(format!("build context `{shown}` does not exist"));
-            let verbs = crate::args::verbs();
-            let near = context
-                .to_str()
-                .and_then(|word| rbuild_parser::suggest(word, verbs.iter().map(String::as_str)));
-            Err(match near {
-                Some(verb) => failure.hint(format!("did you mean `rbuild {verb}`?")),
-                None => failure,
-            })
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::unable(format!(
+            "build context `{shown}` does not exist"
+        ))),
         Err(error) => Err(Failure::io(
             format!("cannot enter build context `{shown}`"),
             &error,

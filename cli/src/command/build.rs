@@ -29,7 +29,7 @@ const EPOCH: &str = "SOURCE_DATE_EPOCH";
 pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
     let progress = progress(args)?;
     let context = &args.dockerfile.context;
-    dockerfile::check_context(context)?;
+    dockerfile::check_context(context).map_err(|failure| perhaps_a_verb(args, failure))?;
     let source = dockerfile::locate(args.dockerfile.file.as_deref(), context)?;
     let request = request(args, &source)?;
     let store = session.store()?;
@@ -63,6 +63,19 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
         push_names(&store, session, &args.tag, progress == Progress::Quiet)?;
     }
     Ok(Exit::Done)
+}
+
+/// A lone word that is no directory may be a verb with a slip of the fingers: `rbuild imagse`.
+fn perhaps_a_verb(args: &BuildArgs, failure: Failure) -> Failure {
+    let word = args.dockerfile.context.to_str().unwrap_or_default();
+    let verbs = crate::args::verbs();
+    let near = rbuild_parser::suggest(word, verbs.iter().map(String::as_str));
+    match near {
+        Some(verb) if args.tag.is_empty() && args.dockerfile.file.is_none() => {
+            failure.hint(format!("did you mean `rbuild {verb}`?"))
+        }
+        _ => failure,
+    }
 }
 
 /// The way to show progress: the flag, or else `BUILDKIT_PROGRESS`.

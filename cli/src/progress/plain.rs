@@ -1,6 +1,6 @@
 //! Progress as lines, in the form of BuildKit's plain progress.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ struct Step {
     name: String,
     started: Instant,
     lines: Lines,
+    /// Transfers that were told of.
+    moved: BTreeSet<String>,
 }
 
 impl Plain {
@@ -48,6 +50,7 @@ impl Plain {
                     name: name.to_owned(),
                     started: Instant::now(),
                     lines: Lines::default(),
+                    moved: BTreeSet::new(),
                 };
                 state.steps.insert(step, started);
             }

@@ -1,0 +1,95 @@
+//! `check`, `parse`, `debug ask`, `context ls`.
+
+use insta::assert_snapshot;
+
+use crate::world::World;
+
+#[test]
+fn a_dockerfile_is_checked_without_building() {
+    let mut world = World::new();
+    world.write("good/Dockerfile", "FROM scratch\nCOPY a /\n");
+    world.write(
+        "bad/Dockerfile",
+        "FROM scratch\nCPOY a /\nRUN --mont=type=cache true\n",
+    );
+    assert_eq!(world.run(&["check", "good"]).code, Some(0));
+    assert_eq!(world.run(&["check", "bad"]).code, Some(1));
+    assert_eq!(
+        world
+            .run(&["check", "bad/Dockerfile", "--format", "json"])
+            .code,
+        Some(1)
+    );
+    assert_eq!(
+        world.run_input(&["check", "-"], "FROM scratch\n").code,
+        Some(0)
+    );
+    assert_eq!(world.run(&["check", "nowhere"]).code, Some(2));
+    assert!(!world.path("root").exists(), "nothing is opened for it");
+    assert_snapshot!(world.log());
+}
+
+#[test]
+fn a_dockerfile_is_printed_for_tools() {
+    let mut world = World::new();
+    world.write("Dockerfile", "FROM scratch\nENV a=b\n");
+    assert_eq!(world.run(&["parse", "--json"]).code, Some(0));
+    assert_eq!(
+        world
+            .run_input(&["parse", "--json", "-"], "FORM scratch\n")
+            .code,
+        Some(1)
+    );
+    assert_eq!(world.run(&["parse", "Dockerfile"]).code, Some(2));
+    assert_snapshot!(world.log());
+}
+
+#[test]
+fn questions_are_answered_line_by_line() {
+    let world = World::new();
+    let mut world = world;
+    let questions = concat!(
+        r#"{"mode": "word", "input": "a$b", "env": ["b=c"]}"#,
+        "\n",
+        r#"{"mode": "ignore", "input": "*.log\n!keep.log", "paths": ["a.log", "keep.log"]}"#,
+        "\n",
+        "rubbish\n"
+    );
+    let done = world.run_input(&["debug", "ask"], questions);
+    assert_eq!(done.stdout.lines().count(), 3);
+    assert_snapshot!(world.log());
+}
+
+#[test]
+fn a_context_is_listed_with_reasons() {
+    let mut world = World::new();
+    for file in [
+        "Dockerfile",
+        "src/main.py",
+        "src/main.pyc",
+        "log/a.log",
+        "log/keep.log",
+        ".git/HEAD",
+    ] {
+        world.write(&format!("ctx/{file}"), "x");
+    }
+    world.write(
+        "ctx/.dockerignore",
+        "# comment\n.git\n**/*.pyc\nlog\n!log/keep.log\n",
+    );
+    world.run(&["context", "ls", "ctx"]);
+    world.run(&[
+        "context",
+        "ls",
+        "--why",
+        "log/a.log",
+        "--why",
+        "log/keep.log",
+        "--why",
+        "src/main.py",
+        "ctx",
+    ]);
+    world.write("bad/.dockerignore", "[\n");
+    world.run(&["context", "ls", "bad"]);
+    assert_snapshot!(world.log());
+}
