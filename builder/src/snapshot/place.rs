@@ -90,14 +90,13 @@ impl<'a> Places<'a> {
             name => name,
         };
         let known = self.last.take().filter(|(last, _)| last == directory);
-        let place = match known {
-            Some(known) => known,
-            None => {
-                prepare(directory)?;
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-                let fd = open_below(self.root, directory, flags).doing("open", directory)?;
-                (directory.to_vec(), fd)
-            }
+        let place = if let Some(known) = known {
+            known
+        } else {
+            prepare(directory)?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            let fd = open_below(self.root, directory, flags).doing("open", directory)?;
+            (directory.to_vec(), fd)
         };
         Ok((self.last.insert(place).1.as_fd(), name))
     }

@@ -187,7 +187,8 @@ impl Overlay {
         let lower: Vec<_> = lower.collect();
         let mut options = format!("lowerdir={}", lower.join(":"));
         if let Some((upper, work)) = changes {
-            options += &format!(",upperdir={},workdir={}", upper.display(), work.display());
+            let changes = format!(",upperdir={},workdir={}", upper.display(), work.display());
+            options += &changes;
         }
         options += match mode {
             OverlayMode::Trusted => ",redirect_dir=off,metacopy=off",
@@ -400,7 +401,11 @@ fn what_the_dead_leave_is_swept_and_the_living_is_not() {
     let dropped = store.active(&Rootfs::default()).unwrap();
     drop(dropped);
     fs::create_dir_all(active.join("step-dead/fs/d")).unwrap();
-    fs::set_permissions(active.join("step-dead/fs/d"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(
+        active.join("step-dead/fs/d"),
+        fs::Permissions::from_mode(0o0),
+    )
+    .unwrap();
     assert_eq!(fs::read_dir(&active).unwrap().count(), 2);
     assert_eq!(store.sweep().unwrap(), 1);
     assert!(living.upper.is_dir() && living.work.is_dir());

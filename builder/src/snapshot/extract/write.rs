@@ -5,7 +5,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -63,22 +63,15 @@ impl Writer<'_> {
                 .name("layer-files".to_owned())
                 .spawn_scoped(scope, work)
                 .doing("start a thread for", b"")?;
-            self.feed(&files, tar, jobs)
+            // When it cannot be sent the other side has failed, and keeps the reason.
+            let result = self.read_all(&files, tar, &mut |job| Ok(jobs.send(job).is_ok()));
+            drop(jobs);
+            result
         })?;
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
             None => Ok(()),
         }
-    }
-
-    fn feed(
-        &self,
-        files: &[(FileContent, usize)],
-        tar: &mut dyn Read,
-        jobs: SyncSender<Job>,
-    ) -> Result<(), SnapshotError> {
-        // When it cannot be sent the other side has failed, and keeps the reason.
-        self.read_all(files, tar, &mut |job| Ok(jobs.send(job).is_ok()))
     }
 
     fn work(&self, incoming: Receiver<Job>, stop: &AtomicBool) -> Result<(), SnapshotError> {
@@ -132,7 +125,7 @@ impl Writer<'_> {
             let Some(entry) = self.task.toc().get(*index) else {
                 continue;
             };
-            let mut file = self.create(&mut places, entry)?;
+            let mut file = create_in(&mut places, entry)?;
             let mut buffer = vec![0; BUFFER];
             let mut left = content.size;
             while left > 0 {
@@ -155,19 +148,15 @@ impl Writer<'_> {
         let Some(entry) = self.task.toc().get(*index) else {
             return Ok(());
         };
-        let mut file = self.create(places, entry)?;
+        let mut file = create_in(places, entry)?;
         file.write_all(bytes).doing("write", entry.path())?;
         Attributes::of(entry, self.task.foreign).set(file.as_fd())
     }
+}
 
-    fn create(
-        &self,
-        places: &mut Places<'_>,
-        entry: EntryRef<'_>,
-    ) -> Result<std::fs::File, SnapshotError> {
-        let (at, name) = places.of(entry.path())?;
-        create(at, name, entry.path()).map(std::fs::File::from)
-    }
+fn create_in(places: &mut Places<'_>, entry: EntryRef<'_>) -> Result<std::fs::File, SnapshotError> {
+    let (at, name) = places.of(entry.path())?;
+    create(at, name, entry.path()).map(std::fs::File::from)
 }
 
 /// A new file that nothing was in the place of.
