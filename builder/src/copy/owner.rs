@@ -26,27 +26,21 @@ pub(crate) struct Owners {
 }
 
 impl Owners {
-    /// `--chown=user[:group]`: a user alone gives a group of the same number (table 1.4).
+    /// `--chown=user[:group]`, and who makes a working directory under `USER user[:group]`.
+    ///
+    /// A name alone gives the group of its account, a number alone the group of the same number,
+    /// whatever account has that number: `testdata/builds/workdir-owner` shows it of `BuildKit`.
     pub(crate) fn parse(text: &str, read: &ReadFile<'_>) -> Result<Self, OwnerError> {
         let (user, group) = split(text);
-        let uid = match user.parse::<u32>() {
-            Ok(uid) => uid,
-            Err(_) => find_user(user, read)?.uid,
+        let (uid, own_gid) = match user.parse::<u32>() {
+            Ok(uid) => (uid, uid),
+            Err(_) => find_user(user, read).map(|account| (account.uid, account.gid))?,
         };
         let gid = match group {
-            None => uid,
+            None => own_gid,
             Some(group) => group_id(group, read)?,
         };
         Ok(Self { uid, gid })
-    }
-
-    /// Who makes a working directory under `USER user`.
-    pub(crate) fn of_user(user: &str, read: &ReadFile<'_>) -> Result<Self, OwnerError> {
-        let identity = identity(user, read)?;
-        Ok(Self {
-            uid: identity.user.uid,
-            gid: identity.user.gid,
-        })
     }
 }
 
@@ -58,7 +52,8 @@ pub(crate) struct Identity {
 }
 
 /// `USER user[:group]` as the kernel knows it (rule 24): with a group, only that group; a number that no
-/// account has gets group 0 and home `/`.
+/// account has gets group 0 and home `/`. The first group is among the supplementary ones as well, so that
+/// a process which changes its group cannot escape what is denied to the first (CVE-2022-36109).
 pub(crate) fn identity(text: &str, read: &ReadFile<'_>) -> Result<Identity, OwnerError> {
     let (user, group) = split(if text.is_empty() { "0" } else { text });
     let account = match user.parse::<u32>() {
@@ -96,7 +91,7 @@ pub(crate) fn identity(text: &str, read: &ReadFile<'_>) -> Result<Identity, Owne
     let user = ResolvedUser {
         uid: account.uid,
         gid,
-        groups,
+        groups: std::iter::once(gid).chain(groups).collect(),
     };
     Ok(Identity {
         user,
@@ -222,10 +217,11 @@ mod tests {
         for (text, uid, gid) in [
             ("5", 5, 5),
             ("5:6", 5, 6),
-            ("app", 1000, 1000),
+            ("app", 1000, 1001),
+            ("1000", 1000, 1000),
             ("app:extra", 1000, 44),
             (":app", 0, 1001),
-            ("app:", 1000, 1000),
+            ("app:", 1000, 1001),
         ] {
             assert_eq!(
                 Owners::parse(text, &read),
@@ -262,11 +258,11 @@ mod tests {
 
     #[test]
     fn users_of_commands() {
-        check("", 0, 0, &[], "/root");
-        check("app", 1000, 1001, &[44], "/home/app");
-        check("1000", 1000, 1001, &[44], "/home/app");
-        check("app:app", 1000, 1001, &[], "/home/app");
-        check("app:44", 1000, 44, &[], "/home/app");
-        check("7", 7, 0, &[], "/");
+        check("", 0, 0, &[0], "/root");
+        check("app", 1000, 1001, &[1001, 44], "/home/app");
+        check("1000", 1000, 1001, &[1001, 44], "/home/app");
+        check("app:app", 1000, 1001, &[1001], "/home/app");
+        check("app:44", 1000, 44, &[44], "/home/app");
+        check("7", 7, 0, &[0], "/");
     }
 }

@@ -35,7 +35,7 @@ impl Solver<'_> {
         let owners = if spec.user.is_empty() {
             Owners::default()
         } else {
-            Owners::of_user(&spec.user, &|path| parent.read(self.store(), path))
+            Owners::parse(&spec.user, &|path| parent.read(self.store(), path))
                 .map_err(|error| Diagnostic::error("no-such-user", step.span, error.to_string()))?
         };
         let meta = Meta {
