@@ -36,7 +36,7 @@ const DIRECTORIES: &[(&str, u32)] = &[
     ("var/lib", 0o755),
 ];
 
-const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:app:/home/app:/bin/sh\nother:x:1001:1001:other:/home/other:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n";
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:app:/home/app:/bin/sh\nother:x:1001:1001:other:/home/other:/bin/sh\nodd:x:1002:50:group differs:/home/odd:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n";
 const GROUP: &str = "root:x:0:\napp:x:1000:\nother:x:1001:\nstaff:x:50:app\nnogroup:x:65534:\n";
 
 /// Files of the busybox base; engines put their own over the last three at run time.
