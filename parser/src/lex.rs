@@ -160,9 +160,8 @@ pub(crate) fn flags(text: &str, escape: char) -> Flags<'_> {
     }
 }
 
-fn concat(mut all: String, piece: String) -> String {
-    all.push_str(&piece);
-    all
+fn concat(all: String, piece: String) -> String {
+    if all.is_empty() { piece } else { all + &piece }
 }
 
 /// One piece of a flag, without its quotes.

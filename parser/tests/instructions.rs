@@ -17,13 +17,13 @@ fn one(source: &str) -> Instruction {
 
 #[track_caller]
 fn shell(source: &str) -> String {
-    match one(source) {
-        Instruction::Run(run) => match run.command.form {
-            Form::Shell(text) => text,
-            Form::Exec(words) => panic!("exec form {words:?}"),
-        },
-        other => panic!("{other:?}"),
-    }
+    let Instruction::Run(run) = one(source) else {
+        unreachable!("{source}")
+    };
+    let Form::Shell(text) = run.command.form else {
+        unreachable!("{source}")
+    };
+    text
 }
 
 #[test]

@@ -143,29 +143,22 @@ fn template(result: &mut String, replacement: &str, matched: &[char]) {
             rest = after;
             continue;
         }
-        let (name, next) = match after.strip_prefix('{') {
-            Some(braced) => {
-                let (name, tail) =
-                    braced.split_at(braced.find(|c| !is_name(c)).unwrap_or(braced.len()));
-                (name, tail.strip_prefix('}'))
-            }
-            None => {
-                let (name, tail) =
-                    after.split_at(after.find(|c| !is_name(c)).unwrap_or(after.len()));
-                (name, Some(tail))
-            }
+        let braced = after.strip_prefix('{');
+        let inside = braced.unwrap_or(after);
+        let (name, tail) = inside.split_at(inside.find(|c| !is_name(c)).unwrap_or(inside.len()));
+        let tail = if braced.is_some() {
+            tail.strip_prefix('}')
+        } else {
+            Some(tail)
         };
-        match next.filter(|_| !name.is_empty()) {
-            Some(tail) => {
-                if name.parse() == Ok(0) {
-                    result.extend(matched);
-                }
-                rest = tail;
+        if let Some(tail) = tail.filter(|_| !name.is_empty()) {
+            if name.parse() == Ok(0) {
+                result.extend(matched);
             }
-            None => {
-                result.push('$');
-                rest = after;
-            }
+            rest = tail;
+        } else {
+            result.push('$');
+            rest = after;
         }
     }
     result.push_str(rest);

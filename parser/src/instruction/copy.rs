@@ -143,7 +143,7 @@ fn sources(reader: &mut Reader<'_>) -> Option<Sources> {
         match (marker(word.raw()), within) {
             (Some(marker), _) => heredocs.push(named(marker, &word, &reader.statement.heredocs)),
             (None, Some(heredoc)) if heredocs.last() != Some(heredoc) => {
-                heredocs.push(heredoc.clone())
+                heredocs.push(heredoc.clone());
             }
             (None, Some(_)) => {}
             (None, None) => paths.push(word),

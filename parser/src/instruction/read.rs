@@ -70,9 +70,9 @@ impl Reader<'_> {
         match self.statement.name().as_str() {
             "ADD" => copy::add(self).map(|add| Instruction::Add(Box::new(add))),
             "ARG" => self.arg(),
-            "CMD" => self.command().map(Instruction::Cmd),
+            "CMD" => Some(Instruction::Cmd(self.command())),
             "COPY" => copy::copy(self).map(|copy| Instruction::Copy(Box::new(copy))),
-            "ENTRYPOINT" => self.command().map(Instruction::Entrypoint),
+            "ENTRYPOINT" => Some(Instruction::Entrypoint(self.command())),
             "ENV" => self
                 .pairs()
                 .map(|(pairs, legacy)| Instruction::Env(Env { pairs, legacy })),
@@ -359,9 +359,9 @@ impl Reader<'_> {
     }
 
     /// `CMD` and `ENTRYPOINT`.
-    fn command(&mut self) -> Option<Command> {
+    fn command(&mut self) -> Command {
         self.flags(&[]);
-        Some(self.form())
+        self.form()
     }
 
     /// The arguments as a command in one of its forms.
@@ -492,7 +492,17 @@ impl Reader<'_> {
 
     /// `HEALTHCHECK NONE`.
     fn no_healthcheck(&mut self, command: &Spanned<String>) -> Option<Instruction> {
-        self.skipped_flags();
+        for flag in &self.statement.flags {
+            let message = format!(
+                "flag `{}` has no effect with `HEALTHCHECK NONE`",
+                flag.value
+            );
+            self.diagnostics.push(Diagnostic::warning(
+                "flag-without-effect",
+                flag.span,
+                message,
+            ));
+        }
         if !command.value.is_empty() {
             self.error(
                 "healthcheck-none",
@@ -613,7 +623,7 @@ fn trigger_text(statement: &Statement) -> String {
         .get(statement.keyword.value.len()..)
         .unwrap_or_default();
     let mut text = text
-        .trim_start_matches(|c: char| matches!(c, '\t' | '\n' | '\u{c}' | '\r' | ' '))
+        .trim_start_matches(['\t', '\n', '\u{c}', '\r', ' '])
         .to_owned();
     for heredoc in &statement.heredocs {
         text.push('\n');

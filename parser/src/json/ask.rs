@@ -119,7 +119,7 @@ mod tests {
                 r#"{"words":["a","x","y","c d"]}"#,
             ),
             (
-                r##"{"mode":"ignore","input":"*.o\n!b.o\n","paths":["a.o","b.o"]}"##,
+                r#"{"mode":"ignore","input":"*.o\n!b.o\n","paths":["a.o","b.o"]}"#,
                 r#"{"ignored":[true,false],"patterns":["*.o","!b.o"]}"#,
             ),
             (

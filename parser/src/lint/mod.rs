@@ -47,7 +47,7 @@ pub struct Options<'a> {
     /// The ignore file of the build context.
     pub ignore: Option<&'a Ignore>,
     /// What is known of a base image by its name as written, variables replaced by their defaults.
-    pub base: Option<&'a dyn Fn(&str) -> Option<Base>>,
+    pub base: Option<&'a BaseLookup<'a>>,
     /// The platform that is built for, like `linux/amd64`.
     pub platform: Option<&'a str>,
     /// Settings beside those of the file, as `# check=` has them.
@@ -64,6 +64,9 @@ impl fmt::Debug for Options<'_> {
             .finish()
     }
 }
+
+/// Finds what is known of a base image.
+pub type BaseLookup<'a> = dyn Fn(&str) -> Option<Base> + 'a;
 
 /// What is known of a base image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -154,9 +157,9 @@ pub fn lint_with(parsed: &Parsed, source: &str, options: &Options<'_>) -> Vec<Di
     }
     found.append(&mut problems);
     if config.error {
-        found
-            .iter_mut()
-            .for_each(|finding| finding.severity = Severity::Error);
+        for finding in &mut found {
+            finding.severity = Severity::Error;
+        }
     }
     found.sort_by_key(|finding| finding.span);
     found

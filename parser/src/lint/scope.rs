@@ -145,7 +145,7 @@ impl Scope {
 }
 
 /// The words of an instruction that the builder expands; not those of `ARG`, which are in turn.
-pub(super) fn expanded_words<'a>(instruction: &'a Instruction) -> Vec<&'a Word> {
+pub(super) fn expanded_words(instruction: &Instruction) -> Vec<&Word> {
     fn sources<'a>(sources: &'a Sources, words: &mut Vec<&'a Word>) {
         words.extend(&sources.paths);
         words.push(&sources.destination);
@@ -153,13 +153,13 @@ pub(super) fn expanded_words<'a>(instruction: &'a Instruction) -> Vec<&'a Word> 
     let mut words = Vec::new();
     match instruction {
         Instruction::Env(env) => {
-            words.extend(env.pairs.iter().flat_map(|pair| [&pair.key, &pair.value]))
+            words.extend(env.pairs.iter().flat_map(|pair| [&pair.key, &pair.value]));
         }
         Instruction::Label(label) => {
-            words.extend(label.pairs.iter().flat_map(|pair| [&pair.key, &pair.value]))
+            words.extend(label.pairs.iter().flat_map(|pair| [&pair.key, &pair.value]));
         }
         Instruction::Workdir(word) | Instruction::User(word) | Instruction::StopSignal(word) => {
-            words.push(word)
+            words.push(word);
         }
         Instruction::Expose(list) | Instruction::Volume(list) => words.extend(list),
         Instruction::Copy(copy) => {

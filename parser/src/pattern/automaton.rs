@@ -62,14 +62,8 @@ impl Parts {
                     Part::One if c != '/' => self.enter(&mut next, index + 1),
                     Part::Star if c != '/' => self.enter(&mut next, index),
                     Part::Anything if c != '\n' => self.enter(&mut next, index),
-                    Part::Class { negated, ranges } => {
-                        if ranges
-                            .iter()
-                            .any(|(first, last)| (*first..=*last).contains(&c))
-                            != *negated
-                        {
-                            self.enter(&mut next, index + 1);
-                        }
+                    Part::Class { negated, ranges } if in_ranges(ranges, c) != *negated => {
+                        self.enter(&mut next, index + 1);
                     }
                     Part::WithinDirectories if c != '\n' => {
                         next[index] = true;
@@ -102,6 +96,12 @@ impl Parts {
             }
         }
     }
+}
+
+fn in_ranges(ranges: &[(char, char)], c: char) -> bool {
+    ranges
+        .iter()
+        .any(|(first, last)| (*first..=*last).contains(&c))
 }
 
 /// Reads a class after its `[`: the part, and what follows the `]`.

@@ -106,25 +106,19 @@ impl<'s> Reader<'s> {
 
     fn statement(&mut self, first: Line<'s>, stripped: &'s str, start: u32) {
         let escape = self.read.directives.escape;
-        let mut line = LogicalLine::new(stripped, start);
-        let mut between = Vec::new();
+        let body = without_continuation(stripped, escape);
+        let kept = body.unwrap_or(stripped);
+        let mut line = LogicalLine::new(kept, start);
         let mut empty_line = None;
-        match without_continuation(stripped, escape) {
-            Some(body) => {
-                line = LogicalLine::new(body, start);
-                between.push(Part {
-                    kind: PartKind::Continuation,
-                    span: Span::new(start + offset(body.len()), first.span().end),
-                });
-                self.continuations(&mut line, &mut between, &mut empty_line);
-            }
-            None => {
-                let end = start + offset(stripped.len());
-                between.push(Part {
-                    kind: PartKind::Blank,
-                    span: Span::new(end, first.span().end),
-                });
-            }
+        let rest = Span::new(start + offset(kept.len()), first.span().end);
+        let kind = if body.is_some() {
+            PartKind::Continuation
+        } else {
+            PartKind::Blank
+        };
+        let mut between = vec![Part { kind, span: rest }];
+        if body.is_some() {
+            self.continuations(&mut line, &mut between, &mut empty_line);
         }
         let cut = cut(&line, escape, &mut self.read.diagnostics);
         let mut statement = cut.statement;
@@ -146,7 +140,7 @@ impl<'s> Reader<'s> {
         empty_line: &mut Option<Span>,
     ) {
         let escape = self.read.directives.escape;
-        while let Some(next) = self.lines.next() {
+        for next in self.lines.by_ref() {
             let content = next.content();
             let end = next.start + offset(content.len());
             if is_comment(next.raw) {

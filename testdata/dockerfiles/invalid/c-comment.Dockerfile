@@ -1,0 +1,2 @@
+// a comment
+FROM busybox:1.36

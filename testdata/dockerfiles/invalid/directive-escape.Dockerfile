@@ -1,0 +1,2 @@
+# escape=x
+FROM busybox:1.36

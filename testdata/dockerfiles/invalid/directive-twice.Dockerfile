@@ -1,0 +1,3 @@
+# escape=`
+# escape=\
+FROM busybox:1.36

@@ -1,0 +1,7 @@
+FROM busybox:1.36
+ENV A=1 B C=3
+ENV =1
+ARG =2
+ENV
+ARG
+LABEL

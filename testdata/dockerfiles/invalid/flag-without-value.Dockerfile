@@ -1,0 +1,3 @@
+FROM busybox:1.36
+COPY --from builder /a /b
+COPY --link=maybe a /b

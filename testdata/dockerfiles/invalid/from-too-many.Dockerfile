@@ -1,0 +1,1 @@
+FROM busybox:1.36 builder

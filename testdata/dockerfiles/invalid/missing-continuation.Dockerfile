@@ -1,0 +1,3 @@
+FROM busybox:1.36
+RUN apt-get update
+    && apt-get install -y curl

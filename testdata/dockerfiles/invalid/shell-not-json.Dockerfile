@@ -1,0 +1,4 @@
+FROM busybox:1.36
+SHELL /bin/bash -c
+SHELL []
+SHELL

@@ -1,0 +1,4 @@
+FROM busybox:1.36
+WORKDRI /app
+COYP a b
+RUNN x

@@ -1,0 +1,8 @@
+FROM busybox:1.36
+RUN cat \
+  <<EOF \
+  | sort
+b
+a
+EOF
+CMD ["true"]

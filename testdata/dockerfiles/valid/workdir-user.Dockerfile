@@ -1,0 +1,5 @@
+FROM busybox:1.36
+WORKDIR /a b/c
+WORKDIR "$HOME"
+USER app:1000
+USER $UID:${GID:-0}
