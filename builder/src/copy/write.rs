@@ -9,14 +9,14 @@ use rbuild_cache::LayerRecord;
 use rbuild_image::DiffId;
 use rbuild_image::layer::{Kind, LayerSummary, LayerWriter};
 use rbuild_store::local::LocalStore;
-use rbuild_store::{BlobStore, CommitError, Expected, Ingest};
+use rbuild_store::{CommitError, Expected, Ingest};
 
 use super::place::{Placed, shown};
 use super::source::{Content, Stamp};
 
 /// Streams the entries into a layer and stores it.
 pub(crate) fn write_layer(store: &LocalStore, list: &[Placed]) -> io::Result<LayerRecord> {
-    let mut writer = LayerWriter::new(store.blobs().ingest()?);
+    let mut writer = LayerWriter::new(store.ingest()?);
     let mut layers = HashMap::new();
     for placed in list {
         match &placed.entry.kind {

@@ -159,7 +159,7 @@ impl Handler for Worker {
 impl Running {
     /// Reads the upper directory once into a layer; then the directory is the snapshot of that layer.
     fn make_layer(self, ctx: &Context<'_>) -> Result<Option<LayerRecord>, HandlerError> {
-        let mut writer = LayerWriter::new(self.store.blobs().ingest()?);
+        let mut writer = LayerWriter::new(self.store.ingest()?);
         let stats = diff(&self.active.upper, ctx.overlay(), &[], &mut writer)?;
         let (ingest, summary) = writer.finish()?;
         if summary.entries == 0 {

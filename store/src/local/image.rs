@@ -47,7 +47,7 @@ impl LocalStore {
     pub fn put_document(&self, media_type: MediaType, bytes: &[u8]) -> io::Result<Descriptor> {
         let descriptor = Descriptor::of(media_type, bytes);
         if self.blobs().stat(&descriptor.digest)?.is_none() {
-            let mut ingest = self.blobs().ingest()?;
+            let mut ingest = self.ingest()?;
             ingest.write_all(bytes)?;
             ingest
                 .commit(Expected::Digest(descriptor.digest))

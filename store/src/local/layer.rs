@@ -77,7 +77,7 @@ impl LocalStore {
         let Some(mut stream) = self.open_layer_stream(layer)? else {
             return Ok(None);
         };
-        let mut ingest = self.blobs().ingest_with(layer.0.algorithm())?;
+        let mut ingest = self.ingest()?;
         io::copy(&mut stream, &mut ingest)?;
         ingest
             .commit(Expected::Digest(layer.0))

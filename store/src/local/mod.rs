@@ -35,6 +35,7 @@ mod lock;
 mod name;
 mod scratch;
 mod toc;
+mod transient;
 mod usage;
 
 use std::fs;

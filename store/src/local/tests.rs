@@ -443,6 +443,29 @@ fn leftovers_of_the_killed_are_swept_and_the_living_are_not() {
 }
 
 #[test]
+fn an_ingest_that_is_given_up_leaves_nothing() {
+    let Fixture {
+        store,
+        directory: _directory,
+    } = fixture();
+    let left = || {
+        fs::read_dir(store.blobs().root().join("ingest"))
+            .expect("list")
+            .count()
+    };
+    let mut given_up = store.ingest().expect("ingest");
+    given_up.write_all(b"half").expect("write");
+    assert_eq!((given_up.offset(), left()), (4, 1));
+    drop(given_up);
+    assert_eq!(left(), 0);
+    let mut whole = store.ingest().expect("ingest");
+    whole.write_all(b"whole").expect("write");
+    let blob = whole.commit(Expected::Size(5)).expect("commit");
+    assert!(has(&store, &blob.digest));
+    assert_eq!(left(), 0);
+}
+
+#[test]
 fn disk_usage_adds_up_to_the_disk() {
     let Fixture { store, directory } = fixture();
     store
