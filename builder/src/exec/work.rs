@@ -11,11 +11,11 @@ use std::sync::Arc;
 use rbuild_cache::LayerRecord;
 use rbuild_image::layer::{LayerWriter, Rootfs, Toc, join};
 use rbuild_image::{ChainId, DiffId, Digest};
-use rbuild_store::BlobStore;
 use rbuild_store::local::{Area, LocalStore};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::{CommandMount, mount};
 use crate::copy::store_layer;
 use crate::sandbox::{Context, Handler, HandlerError, Outcome, Request, StepSpec};
 use crate::snapshot::{Active, ForeignOwners, LayerSource, SnapshotId, SnapshotStore, diff};
@@ -31,7 +31,10 @@ pub(super) struct Work {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 enum Task {
     /// Run on these layers; the changes become a layer.
-    Step { layers: Vec<LayerRecord> },
+    Step {
+        layers: Vec<LayerRecord>,
+        mounts: Vec<CommandMount>,
+    },
     /// Run on these layers; the changes are thrown away.
     Discard { layers: Vec<LayerRecord> },
     /// Remove the snapshots of other layers and stacks.
@@ -39,11 +42,16 @@ enum Task {
 }
 
 impl Work {
-    pub(super) fn step(store: &LocalStore, layers: &[LayerRecord]) -> Self {
+    pub(super) fn step(
+        store: &LocalStore,
+        layers: &[LayerRecord],
+        mounts: Vec<CommandMount>,
+    ) -> Self {
         Self {
             store: store.root().to_owned(),
             task: Task::Step {
                 layers: layers.to_vec(),
+                mounts,
             },
         }
     }
@@ -78,39 +86,59 @@ struct Running {
     snapshots: SnapshotStore,
     active: Active,
     chain: Option<ChainId>,
+    /// Of cache mounts.
+    _locks: Vec<fs::File>,
 }
 
 impl Handler for Worker {
     fn prepare(&self, request: &mut Request, ctx: &Context<'_>) -> Result<(), HandlerError> {
         let work: Work = serde_json::from_value(request.payload.clone())?;
-        let (Task::Step { layers } | Task::Discard { layers }) = work.task else {
-            return Ok(());
+        let (layers, mounts) = match work.task {
+            Task::Step { layers, mounts } => (layers, mounts),
+            Task::Discard { layers } => (layers, Vec::new()),
+            Task::Sweep { .. } => return Ok(()),
         };
         let Some(step) = &mut request.step else {
             return Err("a step without a command".into());
         };
         let store = LocalStore::open(&work.store)?;
         let snapshots = SnapshotStore::open(store.dir(Area::Snapshots))?;
-        let tables = layers
-            .iter()
-            .map(|layer| table(&store, layer.diff_id))
-            .collect::<io::Result<Vec<_>>>()?;
-        let open: Vec<_> = layers
-            .iter()
-            .map(|layer| opener(store.clone(), layer.diff_id))
-            .collect();
-        step.lower = snapshots.materialize(&sources(&layers, &tables, &open), ctx.overlay())?;
-        let view = Rootfs::new(tables);
+        let lay_out = |layers: &[LayerRecord]| lay_out(&store, &snapshots, layers, ctx);
+        let (view, lower) = lay_out(&layers)?;
+        step.lower = lower;
         let active = snapshots.active(&view)?;
         step.upper.clone_from(&active.upper);
         step.work.clone_from(&active.work);
         make_workdir(step, &view)?;
+        let mut locks = Vec::new();
+        for (number, mount) in mounts.into_iter().enumerate() {
+            // Beside the upper directory: it goes when the command's directories go.
+            let scratch = || {
+                let directory = active.upper.with_file_name(format!("scratch-{number}"));
+                fs::create_dir(&directory)?;
+                Ok(directory)
+            };
+            let trees = |layers: &[LayerRecord]| {
+                lay_out(layers)
+                    .map(|(_, lower)| lower)
+                    .map_err(io::Error::other)
+            };
+            let prepared = mount::prepare(
+                mount,
+                &trees,
+                &scratch,
+                &store.dir(Area::Cache).join("mounts"),
+            )?;
+            step.mounts.push(prepared.mount);
+            locks.extend(prepared.lock);
+        }
         let diff_ids: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id).collect();
         *self.active.borrow_mut() = Some(Running {
-            store,
-            snapshots,
-            active,
             chain: ChainId::of(&diff_ids),
+            active,
+            _locks: locks,
+            snapshots,
+            store,
         });
         Ok(())
     }
@@ -185,6 +213,25 @@ fn table(store: &LocalStore, layer: DiffId) -> io::Result<Arc<Toc>> {
     store
         .toc(layer)?
         .ok_or_else(|| io::Error::other(format!("layer {layer} has no table of contents")))
+}
+
+/// Lays out a stack of layers: the view of it, and its directories, the topmost first.
+fn lay_out(
+    store: &LocalStore,
+    snapshots: &SnapshotStore,
+    layers: &[LayerRecord],
+    ctx: &Context<'_>,
+) -> Result<(Rootfs, Vec<PathBuf>), HandlerError> {
+    let tables = layers
+        .iter()
+        .map(|layer| table(store, layer.diff_id))
+        .collect::<io::Result<Vec<_>>>()?;
+    let open: Vec<_> = layers
+        .iter()
+        .map(|layer| opener(store.clone(), layer.diff_id))
+        .collect();
+    let lower = snapshots.materialize(&sources(layers, &tables, &open), ctx.overlay())?;
+    Ok((Rootfs::new(tables), lower))
 }
 
 /// Opens the uncompressed tar of a layer.
