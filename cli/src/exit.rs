@@ -107,6 +107,21 @@ impl Failure {
         self
     }
 
+    /// The same with an error and the root of its causes; what lies between is for logs.
+    pub(crate) fn rooted_in(mut self, error: &dyn Error) -> Self {
+        let mut root = error;
+        while let Some(source) = root.source() {
+            root = source;
+        }
+        let (nearest, root) = (error.to_string(), root.to_string());
+        if !nearest.contains(&root) {
+            self.causes.extend([nearest, root]);
+        } else {
+            self.causes.push(nearest);
+        }
+        self
+    }
+
     /// An I/O error, with what was being done.
     pub(crate) fn io(message: impl Into<String>, error: &io::Error) -> Self {
         let failure = Self::unable(message).caused_by(error);

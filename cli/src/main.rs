@@ -72,11 +72,12 @@ fn log() {
 
 /// Shows what clap has to say: help on standard output, errors on standard error.
 fn usage(printer: Printer, error: &clap::Error, arguments: &[OsString]) -> Exit {
+    if let Some(failure) = args::explain(error, arguments) {
+        printer.failure(&failure);
+        return failure.exit;
+    }
     // A closed pipe is no reason to say more.
     let _ = error.print();
-    if let Some(hint) = args::explain(error, arguments) {
-        printer.hint(&hint);
-    }
     match error.exit_code() {
         0 => Exit::Done,
         _ => Exit::Unable,

@@ -17,7 +17,7 @@ use crate::session::Session;
 /// A client error as a failure. What a registry sent that is not what it promised is wrong input; all else is the surroundings.
 pub(crate) fn failure(message: impl Into<String>, error: &ClientError) -> Failure {
     let failure = Failure::unable(message)
-        .caused_by(error)
+        .rooted_in(error)
         .hint_if(error.hint());
     match error {
         ClientError::NotFound { .. }

@@ -157,7 +157,7 @@ fn compress_into(store: &LocalStore, layer: &Descriptor) -> io::Result<Descripto
             "it is not in the local store, or damaged",
         )
     })?;
-    let mut ingest = store.blobs().ingest()?;
+    let mut ingest = store.ingest()?;
     let options = compress::Options {
         level: compress::DEFAULT_LEVEL,
         threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),

@@ -38,10 +38,10 @@ pub(crate) fn read(store: &LocalStore, input: impl Read + Send + 'static) -> Out
     let contents = Contents::read(store, input)?;
     let mut loaded = Vec::new();
     for (descriptor, names) in contents.images(store)? {
+        contents.check(store, &descriptor)?;
         let image = store
             .record_image(&descriptor)
             .doing(|| "cannot record a loaded image")?;
-        contents.check(store, &descriptor)?;
         for name in &names {
             store
                 .tag(name, &descriptor)
@@ -299,12 +299,8 @@ fn keep(store: &LocalStore, name: &str, content: &mut impl Read) -> Outcome<Blob
     let promised = name
         .strip_prefix("blobs/")
         .and_then(|rest| rest.replacen('/', ":", 1).parse::<Digest>().ok());
-    let mut ingest = store.blobs().ingest().doing(storing)?;
-    if let Err(error) = io::copy(content, &mut ingest) {
-        // The first error is the one to tell; a leftover is swept later.
-        let _ = ingest.abort();
-        return Err(broken(&error));
-    }
+    let mut ingest = store.ingest().doing(storing)?;
+    io::copy(content, &mut ingest).map_err(|error| broken(&error))?;
     let expected = promised.map_or(Expected::Any, Expected::Digest);
     ingest.commit(expected).map_err(|error| match error {
         CommitError::Io(error) => Failure::io(storing(), &error),

@@ -6,6 +6,7 @@ use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue};
 
 use super::Cli;
+use crate::exit::Failure;
 
 /// Puts in `build` where the verb was left out: `rbuild -t x .` is `rbuild build -t x .`.
 pub(crate) fn with_verb(mut arguments: Vec<OsString>) -> Vec<OsString> {
@@ -162,7 +163,7 @@ const OTHER_FLAGS: &[(&str, &str, &str)] = &[
 ];
 
 /// What to say about a flag that docker has and we do not; `None` for a flag that nobody has.
-pub(crate) fn explain(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+pub(crate) fn explain(error: &clap::Error, arguments: &[OsString]) -> Option<Failure> {
     let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
@@ -183,10 +184,13 @@ pub(crate) fn explain(error: &clap::Error, arguments: &[OsString]) -> Option<Str
             .collect(),
     };
     let (_, note) = table.into_iter().find(|(known, _)| *known == flag)?;
+    let failure = Failure::unable(format!(
+        "`{flag}` of docker's `{verb}` is not supported yet"
+    ));
     Some(if note.is_empty() {
-        format!("docker has `{flag}`; rbuild does not support it yet")
+        failure
     } else {
-        format!("docker has `{flag}`; rbuild does not support it: {note}")
+        failure.hint(note)
     })
 }
 

@@ -33,16 +33,17 @@ pub(crate) use run::RunArgs;
     after_help = "`rbuild -t NAME .` is short for `rbuild build -t NAME .`"
 )]
 pub(crate) struct Cli {
-    /// Flags of every verb.
-    #[command(flatten)]
-    pub(crate) global: GlobalArgs,
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// Flags of every verb.
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
 }
 
 /// Flags of every verb.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct GlobalArgs {
     /// Directory of images and cache [default: $RBUILD_ROOT, $XDG_DATA_HOME/rbuild or ~/.local/share/rbuild]
     #[arg(long, global = true, value_name = "DIR")]

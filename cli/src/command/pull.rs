@@ -21,6 +21,14 @@ pub(crate) fn run(args: &PullArgs, session: &Session) -> Outcome {
     transfers.finish();
     let image = image?;
     let printer = session.printer;
+    let config = image.config.value();
+    let own = Platform::new(&config.os, &config.architecture, config.variant.as_deref());
+    if !config.os.is_empty() && !own.satisfies(&platform) {
+        printer.warning(&format!(
+            "`{}` is an image for `{own}`, not for `{platform}`",
+            args.name.familiar()
+        ));
+    }
     if !args.quiet {
         printer.line(&format!("Digest: {}", image.top.descriptor.digest))?;
         let is_new = before.is_none_or(|before| before.digest != image.manifest_descriptor.digest);

@@ -26,9 +26,28 @@ fn a_build_shows_its_steps_and_the_next_one_is_cached() {
     let Some(mut world) = World::with_sandbox() else {
         return;
     };
+    world.write(
+        "ctx/Dockerfile",
+        "FROM busybox\nARG GREETING=hello\nWORKDIR /src\nCOPY greet.sh .\nRUN sh greet.sh \"$GREETING\"\nCMD [\"true\"]\n",
+    );
+    world.write(
+        "ctx/greet.sh",
+        "echo \"$1 from the build\"; echo x > made\n",
+    );
+    world.run(&["build", "-t", "app:1", "ctx"]);
+    world.run(&["-t", "app:1", "ctx"]);
+    world.run(&["build", "--build-arg", "GREETING=bye", "ctx"]);
+    world.run(&["build", "--no-cache", "ctx"]);
+    assert_snapshot!(world.log());
+}
+
+#[test]
+fn stages_are_built_and_the_image_runs() {
+    let Some(mut world) = World::with_sandbox() else {
+        return;
+    };
     write_context(&world);
-    world.run(&["build", "--jobs", "1", "-t", "app:1", "ctx"]);
-    world.run(&["--jobs", "1", "-t", "app:1", "ctx"]);
+    world.run(&["build", "-q", "-t", "app:1", "ctx"]);
     world.run(&["run", "app:1"]);
     world.run(&[
         "build",
@@ -39,15 +58,8 @@ fn a_build_shows_its_steps_and_the_next_one_is_cached() {
         "more=1",
         "ctx",
     ]);
-    world.run(&[
-        "build",
-        "--jobs",
-        "1",
-        "--no-cache",
-        "--target",
-        "build",
-        "ctx",
-    ]);
+    world.run(&["build", "-q", "-t", "stage", "--target", "build", "ctx"]);
+    world.run(&["run", "stage", "cat", "/greeting"]);
     world.run(&["images"]);
     world.run(&["history", "app:1"]);
     assert_snapshot!(world.log());

@@ -62,15 +62,6 @@ fn file_that_is_ignored() {
 }
 
 #[test]
-fn stage_that_is_not_there() {
-    check(
-        "stage_that_is_not_there",
-        "FROM busybox AS build\nFROM busybox\nCOPY --from=biuld /etc/passwd /\n",
-        1,
-    );
-}
-
-#[test]
 fn empty_dockerfile() {
     check("empty_dockerfile", "# nothing\n", 1);
 }
@@ -150,11 +141,8 @@ fn fake(answer: &'static [u8]) -> String {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
-            let mut head = Vec::new();
-            let mut byte = [0];
-            while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
-                head.push(byte[0]);
-            }
+            // Whatever it is (a request, or the beginning of TLS), it comes in one piece.
+            let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write_all(answer);
         }
     });

@@ -35,6 +35,10 @@ impl Normaliser {
         let digits = core.bytes().any(|b| b.is_ascii_digit());
         let replaced = if hex && digits && (core.len() == 64 || core.len() == 12) {
             self.label(&core[..12])
+        } else if core.len() > 6 && core.bytes().all(|b| b.is_ascii_digit()) {
+            "[N]".to_owned()
+        } else if core == rbuild_image::Platform::host().architecture {
+            "[ARCH]".to_owned()
         } else if is_number(core, &["s"]) || is_milliseconds(core) {
             "[T]".to_owned()
         } else if is_number(core, &["B", "kB", "MB", "GB"]) {
@@ -75,7 +79,13 @@ fn is_milliseconds(word: &str) -> bool {
 /// One line: ages replaced, columns brought together, nothing at its end.
 fn line(text: &str) -> String {
     let mut text = text.to_owned();
-    if let Some(at) = text.find(" ago") {
+    // Underlines stand below what they mark.
+    if text.contains(" | ") {
+        return text.trim_end().to_owned();
+    }
+    if let Some(at) = text.find(" ago")
+        && !text.starts_with('{')
+    {
         let start = text[..at].rfind("   ").map_or(0, |start| start + 3);
         text.replace_range(start..at + 4, "[AGO]");
     }

@@ -103,7 +103,7 @@ fn the_screen_shows_finished_steps_and_nothing_else() {
     };
     world.write(
         "ctx/Dockerfile",
-        "FROM busybox\nRUN echo out; sleep 0.3; yes | busybox head -n 100; echo a line that is much longer than the terminal is wide, to see it cut\nRUN sleep 0.2\n",
+        "FROM busybox\nRUN echo out; sleep 0.3; yes | busybox head -n 100; echo a line that is much longer than the terminal is wide, to see it cut; sleep 1\nRUN sleep 0.2\n",
     );
     let mut command = world.command(&["build", "-t", "app", "ctx"]);
     let (bytes, code) = on_terminal(&mut command);
