@@ -17,7 +17,7 @@ def read_orders(path=ORDERS):
 
 
 def read_settings(path=None):
-    path = path or os.environ.get("TASK_SETTINGS", "/etc/task/settings.json")
+    path = path or os.environ.get("TASK_SETTINGS", "/etc/task.json")
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
