@@ -5,14 +5,15 @@
 mod history;
 mod lower;
 mod metadata;
+mod mount;
 mod run;
 pub(crate) mod scope;
 mod stage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rbuild_parser::{Instruction, Parsed, suggest};
+use rbuild_parser::{Instruction, Parsed, Word, suggest};
 
 use crate::base::BaseImage;
 use crate::error::BuildError;
@@ -40,8 +41,7 @@ pub(crate) fn plan(
 ) -> Result<Planned, BuildError> {
     let args = BuildArgs(&request.build_args);
     let stages = Stages::new(parsed, request.target.as_deref(), &request.platform, args)?;
-    let reachable = stages.reachable()?;
-    ask_all(&stages, &reachable.iter().copied().collect::<Vec<_>>(), ask)?;
+    let reachable = reach(&stages, ask)?;
 
     let mut steps = Vec::new();
     let mut tips: BTreeMap<usize, Tip> = BTreeMap::new();
@@ -74,6 +74,39 @@ pub(crate) fn plan(
     })
 }
 
+/// The stages that matter. Their bases are asked for on the way: triggers of a base may name more stages.
+fn reach(stages: &Stages<'_>, ask: &AskBase<'_>) -> Result<BTreeSet<usize>, BuildError> {
+    let mut asked = BTreeSet::new();
+    loop {
+        let reachable = stages.reachable(&|stage| match &stages.list[stage].start {
+            Start::Image(name) if asked.contains(&stage) => {
+                Ok(ask(name)?.config.config.on_build.clone())
+            }
+            Start::Stage(below) => Ok(stages.triggers(*below)),
+            Start::Image(_) | Start::Scratch => Ok(Vec::new()),
+        })?;
+        let fresh: Vec<usize> = reachable.difference(&asked).copied().collect();
+        if fresh.is_empty() {
+            return Ok(reachable);
+        }
+        ask_all(stages, &fresh, ask)?;
+        asked.extend(fresh);
+    }
+}
+
+/// The stages and images that an instruction takes files from.
+fn froms(instruction: &Instruction) -> Vec<&Word> {
+    match instruction {
+        Instruction::Copy(copy) => copy.from.iter().collect(),
+        Instruction::Run(run) => run
+            .mounts
+            .iter()
+            .filter_map(|mount| mount::from(&mount.value))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// Base images are asked for at once, so that pulls run side by side.
 fn ask_all(stages: &Stages<'_>, reachable: &[usize], ask: &AskBase<'_>) -> Result<(), BuildError> {
     let mut names: Vec<BaseName> = Vec::new();
@@ -89,9 +122,7 @@ fn ask_all(stages: &Stages<'_>, reachable: &[usize], ask: &AskBase<'_>) -> Resul
     for stage in reachable {
         add(stages.list[*stage].start.clone());
         for instruction in stages.list[*stage].body {
-            if let Instruction::Copy(copy) = &instruction.value
-                && let Some(word) = &copy.from
-            {
+            for word in froms(&instruction.value) {
                 add(stages.copy_start(word, *stage)?);
             }
         }

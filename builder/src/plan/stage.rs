@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use rbuild_image::{Platform, Reference};
-use rbuild_parser::{Diagnostic, From, Instruction, Parsed, Span, Spanned, Word, suggest};
+use rbuild_parser::{
+    Diagnostic, From, Instruction, Parsed, Span, Spanned, Word, parse_trigger, suggest,
+};
 
 use super::scope::{BuildArgs, GlobalScope};
 use crate::error::BuildError;
@@ -108,8 +110,11 @@ impl<'a> Stages<'a> {
             .map_or_else(|| format!("stage-{stage}"), |alias| alias.value.clone())
     }
 
-    /// The stages that the target needs, in their order.
-    pub(crate) fn reachable(&self) -> Result<BTreeSet<usize>, BuildError> {
+    /// The stages that the target needs, in their order; `triggers` are the `ONBUILD` texts a stage begins with.
+    pub(crate) fn reachable(
+        &self,
+        triggers: &dyn Fn(usize) -> Result<Vec<String>, BuildError>,
+    ) -> Result<BTreeSet<usize>, BuildError> {
         let mut found = BTreeSet::new();
         let mut pending = vec![self.target];
         while let Some(stage) = pending.pop() {
@@ -120,15 +125,27 @@ impl<'a> Stages<'a> {
                 pending.push(below);
             }
             for instruction in self.list[stage].body {
-                if let Instruction::Copy(copy) = &instruction.value
-                    && let Some(word) = &copy.from
-                    && let Start::Stage(other) = self.copy_start(word, stage)?
-                {
-                    pending.push(other);
+                for word in super::froms(&instruction.value) {
+                    if let Start::Stage(other) = self.copy_start(word, stage)? {
+                        pending.push(other);
+                    }
                 }
             }
         }
         Ok(found)
+    }
+
+    /// The `ONBUILD` texts that a stage leaves to those built from it.
+    pub(crate) fn triggers(&self, stage: usize) -> Vec<String> {
+        let texts =
+            self.list[stage]
+                .body
+                .iter()
+                .filter_map(|instruction| match &instruction.value {
+                    Instruction::Onbuild(trigger) => Some(trigger.text.clone()),
+                    _ => None,
+                });
+        texts.collect()
     }
 
     /// What `--from` names in stage `stage`: an earlier stage by name or number, or an image.

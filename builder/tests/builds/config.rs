@@ -183,6 +183,18 @@ fn triggers_run_in_the_child_only() {
 }
 
 #[test]
+fn triggers_may_copy_from_a_stage_that_nothing_else_needs() {
+    let mut fixture = Fixture::new();
+    fixture.image("base", "FROM scratch\nONBUILD COPY --from=files /f /f\n");
+    for child in [
+        "FROM scratch AS files\nRUN write f 1\nFROM base\n",
+        "FROM scratch AS files\nRUN write f 2\nFROM scratch AS own\nONBUILD COPY --from=files /f /f\nFROM own\n",
+    ] {
+        assert_eq!(fixture.build(child).ran.len(), 1, "{child}");
+    }
+}
+
+#[test]
 fn the_later_of_two_stages_of_one_name_is_meant() {
     let config = build("FROM scratch AS a\nENV V=1\nFROM scratch AS A\nENV V=2\nFROM a\n").config();
     assert_eq!(config.config.env[1..], ["V=2"]);

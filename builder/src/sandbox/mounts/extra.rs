@@ -12,7 +12,7 @@ use super::super::spec::{Access, BindMount, SandboxMount};
 use super::super::target::{Kind, Resolver};
 use super::super::wire::{During, Failure};
 use super::Mounter;
-use super::attach::{HARMLESS, NODEV, NOSUID, RDONLY, attach_at, clone_tree, new_mount, restrict};
+use super::attach::{NODEV, NOSUID, RDONLY, attach_at, clone_tree, new_mount, restrict};
 
 impl Mounter<'_, '_> {
     pub(super) fn extra(&mut self, index: usize, mount: &SandboxMount) -> Result<(), Failure> {
@@ -43,7 +43,7 @@ impl Mounter<'_, '_> {
                     content,
                     *mode,
                     (*uid, *gid),
-                    HARMLESS | RDONLY,
+                    NOSUID | NODEV | RDONLY,
                 );
                 self.attach(
                     file.during(|| format!("making the file `{target}`"))?
