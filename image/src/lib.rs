@@ -16,6 +16,7 @@ pub mod media_type;
 pub mod platform;
 pub mod raw;
 pub mod reference;
+pub mod validate;
 
 pub use chain::{ChainId, DiffId};
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
