@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, chdir, getpgrp, setpgid, setrlimit, setsid, umask};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, clear_ambient_capability_set,
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities, set_thread_groups, set_thread_res_gid,
     set_thread_res_uid,
 };
@@ -184,9 +184,11 @@ fn restrict_capabilities(step: &StepSpec) -> Result<(), Errno> {
     if step.insecure || step.user.uid != 0 {
         return Ok(());
     }
+    // Inside a container there may be fewer to keep.
+    let kept = DEFAULT_CAPABILITIES & capabilities(None)?.permitted;
     let sets = CapabilitySets {
-        effective: DEFAULT_CAPABILITIES,
-        permitted: DEFAULT_CAPABILITIES,
+        effective: kept,
+        permitted: kept,
         inheritable: CapabilitySet::empty(),
     };
     set_capabilities(None, sets)?;

@@ -304,7 +304,12 @@ impl Worker<'_> {
             if from_init {
                 match wire::receive(&notes).during(|| "listening to init".into())? {
                     Some(Note::Stubs(made)) => stubs.extend(made),
-                    Some(Note::Ended(outcome)) => return Ok(outcome),
+                    Some(Note::Ended { outcome, alone }) => {
+                        if !alone {
+                            let _ = waitpid(Some(init), WaitOptions::empty());
+                        }
+                        return Ok(outcome);
+                    }
                     Some(Note::Failed(failure)) => return Err(failure),
                     None => {
                         return Err(Failure::setup(

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::process::{
     DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit, umask, wait,
 };
-use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities};
+use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags, capabilities, set_capabilities};
 use serde::{Deserialize, Serialize};
 
 use super::command::{self, Launch, Streams};
@@ -24,8 +25,8 @@ use super::wire::{self, During, Failure};
 pub(super) enum Note {
     /// Mount points that were made.
     Stubs(Vec<Stub>),
-    /// All processes but the init process have ended.
-    Ended(Outcome),
+    /// The command has ended; `alone`: so have all other processes but the init process.
+    Ended { outcome: Outcome, alone: bool },
     /// The command could not be started.
     Failed(Failure),
 }
@@ -83,8 +84,11 @@ fn start(birth: Birth<'_>) -> Result<(Pid, OwnedFd), Failure> {
         namespaces |= UnshareFlags::NEWNET;
     }
     sys::unshare(namespaces).during(|| "making namespaces".into())?;
-    rustix::system::sethostname(step.hostname.as_bytes())
-        .during(|| format!("setting the host name `{}`", step.hostname))?;
+    match rustix::system::sethostname(step.hostname.as_bytes()) {
+        // Podman's filter allows new namespaces but no new name: the container's name stays.
+        Err(Errno::PERM) => {}
+        other => other.during(|| format!("setting the host name `{}`", step.hostname))?,
+    }
     if step.network == Network::None {
         sys::raise_loopback().during(|| "bringing up the loopback interface".into())?;
     }
@@ -121,7 +125,7 @@ fn start(birth: Birth<'_>) -> Result<(Pid, OwnedFd), Failure> {
 
 /// Waits for the command and passes signals on; orphans are reaped as they come.
 fn reap(command: Pid, failure: OwnedFd, notes: &File) {
-    settle(&failure, notes);
+    let powerful = settle(&failure, notes);
     let mut outcome = None;
     loop {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
@@ -137,10 +141,14 @@ fn reap(command: Pid, failure: OwnedFd, notes: &File) {
         }
         if let Some(outcome) = outcome {
             sys::kill_all_others();
-            while wait(WaitOptions::empty()).is_ok() {}
+            // In a container without `CAP_KILL` our own end is what ends them.
+            while powerful && wait(WaitOptions::empty()).is_ok() {}
             let note = match wire::receive(File::from(failure)) {
                 Ok(Some(failure)) => Note::Failed(failure),
-                _ => Note::Ended(outcome),
+                _ => Note::Ended {
+                    outcome,
+                    alone: powerful,
+                },
             };
             let _ = wire::send(notes, &note);
             return;
@@ -155,15 +163,20 @@ fn reap(command: Pid, failure: OwnedFd, notes: &File) {
 }
 
 /// Gives away what waiting does not need, so that nothing of the helper process can be reached
-/// through process 1 of the step.
-fn settle(failure: &OwnedFd, notes: &File) {
+/// through process 1 of the step. Whether it can still end processes of other users.
+fn settle(failure: &OwnedFd, notes: &File) -> bool {
     sys::close_all_but([failure.as_fd(), notes.as_fd()]);
     // Only weakens a defence if it fails: the step lacks the capability to look into us as well.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let Ok(current) = capabilities(None) else {
+        return false;
+    };
+    let kept = CapabilitySet::KILL & current.permitted;
     let kill = CapabilitySets {
-        effective: CapabilitySet::KILL,
-        permitted: CapabilitySet::KILL,
+        effective: kept,
+        permitted: kept,
         inheritable: CapabilitySet::empty(),
     };
     let _ = set_capabilities(None, kill);
+    !kept.is_empty()
 }

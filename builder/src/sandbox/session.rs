@@ -108,7 +108,6 @@ struct Streams {
     read: [Option<OwnedFd>; 2],
     /// What the command writes to, if it is a pipe.
     write: Option<[OwnedFd; 2]>,
-    input: bool,
     inherited: bool,
 }
 
@@ -118,7 +117,6 @@ impl Streams {
         if request.step.is_none() {
             return Ok(streams);
         }
-        streams.input = request.stdio != Stdio::Piped;
         streams.inherited = request.stdio == Stdio::Inherited;
         if !streams.inherited {
             let (read_output, write_output) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -180,12 +178,12 @@ impl Helper {
             kind: identity.kind(),
             overlay: identity.overlay_mode(),
             namespace: namespace.is_some(),
-            input: streams.input,
+            input: streams.inherited,
             output: streams.inherited || streams.write.is_some(),
             request: Box::new(request.clone()),
         };
         let mut descriptors: Vec<BorrowedFd<'_>> = namespace.into_iter().collect();
-        if streams.input {
+        if streams.inherited {
             descriptors.push(rustix::stdio::stdin());
         }
         match &streams.write {

@@ -28,8 +28,6 @@ pub struct Request {
 pub enum Stdio {
     /// Standard input is `/dev/null`; output goes to `StepIo::on_output`.
     Piped,
-    /// Standard input is the caller's, output goes to `StepIo::on_output`.
-    PipedWithInput,
     /// All three streams are the caller's, and the command stays in its session: for a command in
     /// the foreground of a terminal.
     Inherited,

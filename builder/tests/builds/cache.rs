@@ -233,3 +233,42 @@ fn stages_that_do_not_matter_are_not_built() {
     );
     assert_eq!(built.ran, ["write a 1"]);
 }
+
+#[test]
+fn mounts_bring_stages_and_files_of_the_context_and_count_by_content() {
+    let mut fixture = fixture();
+    let dockerfile = |network: &str| {
+        format!(
+            "FROM scratch AS tools\nRUN --network={network} write bin/tool 1\nFROM scratch\nRUN --mount=from=tools,source=/bin,target=/tools --mount=target=/src --mount=type=cache,target=/cache write out 1\n"
+        )
+    };
+    let first = fixture.build(&dockerfile("host"));
+    assert_eq!(first.ran, ["write bin/tool 1", "write out 1"]);
+    let second = fixture.build(&dockerfile("none"));
+    assert_eq!(
+        second.ran,
+        ["write bin/tool 1"],
+        "an equal mount is no change"
+    );
+    fixture.files(&[("a", "changed")]);
+    let third = fixture.build(&dockerfile("none"));
+    assert_eq!(third.ran, ["write out 1"], "the context is mounted");
+}
+
+#[test]
+fn secrets_and_names_of_caches_are_in_no_key() {
+    let mut fixture = fixture();
+    let dockerfile = |id: &str| {
+        format!(
+            "FROM scratch\nRUN --mount=type=secret,id=s --mount=type=cache,id={id},target=/c write out 1\n"
+        )
+    };
+    fixture.build(&dockerfile("one"));
+    let second = fixture.build_with(&dockerfile("two"), |request| {
+        request.secrets = vec![rbuild_builder::Secret {
+            id: "s".into(),
+            content: b"x".to_vec(),
+        }];
+    });
+    assert!(second.is_cached());
+}

@@ -122,6 +122,14 @@ fn what_is_not_supported_yet_is_refused_by_name() {
         "`ADD` from a URL or a Git repository is not supported yet",
     );
     check(
+        "FROM scratch\nRUN --mount=type=ssh x\n",
+        "`RUN --mount=type=ssh` is not supported yet",
+    );
+    check(
+        "FROM scratch\nRUN --mount=type=secret,id=s,required=true x\n",
+        "the secret `s` was not given",
+    );
+    check(
         "FROM scratch\nRUN --security=insecure x\n",
         "`RUN --security=insecure` is not supported yet",
     );

@@ -177,6 +177,7 @@ impl Fixture {
             pull: PullPolicy::Missing,
             platform: Platform::host(),
             network: NetworkMode::Host,
+            secrets: Vec::new(),
             names: Vec::new(),
             jobs: 2,
             epoch: None,
