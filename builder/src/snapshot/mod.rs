@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use rbuild_image::layer::{Entry, Kind, Rootfs, Toc, parent};
+use rbuild_image::layer::{Entry, Kind, Rootfs, Toc, is_within, parent};
 use rbuild_image::{ChainId, DiffId};
 
 use crate::sandbox::OverlayMode;
@@ -107,25 +107,29 @@ impl fmt::Display for SnapshotId {
     }
 }
 
-/// Whether the directory of a layer does not depend on what is below it.
+/// Whether the directory of a layer does not depend on what is below it: every directory that it needs is in it,
+/// and every file that a hard link leads to.
 pub fn is_self_contained(toc: &Toc) -> bool {
-    let mut known: Option<&[u8]> = None;
+    // The directories that lead to the entry before: in canonical order they stand right before what they hold.
+    let mut open: Vec<&[u8]> = Vec::new();
     toc.iter().all(|entry| {
-        let directory = match entry.kind() {
-            Kind::Opaque => Some(entry.path()),
-            _ => parent(entry.path()),
+        let path = entry.path();
+        while open.last().is_some_and(|last| !is_within(path, last)) {
+            open.pop();
+        }
+        let needed = match entry.kind() {
+            Kind::Opaque => Some(path),
+            _ => parent(path),
         };
-        let has_parent = match directory {
-            None | Some(b"") => true,
-            Some(directory) if known == Some(directory) => true,
-            Some(directory) => toc.find(directory).is_some(),
-        };
-        known = directory;
-        let is_own_link = match entry.kind() {
-            Kind::Hardlink(target) => toc.find(target).is_some(),
-            _ => true,
-        };
-        has_parent && is_own_link
+        let has_directory = needed.is_none_or(|needed| {
+            needed.is_empty() || open.last().is_some_and(|last| *last == needed)
+        });
+        match entry.kind() {
+            Kind::Directory => open.push(path),
+            Kind::Hardlink(target) => return has_directory && toc.find(target).is_some(),
+            _ => {}
+        }
+        has_directory
     })
 }
 

@@ -343,6 +343,41 @@ fn implied_directories_take_after_lower_layers() {
 }
 
 #[test]
+fn a_layer_is_self_contained_when_nothing_below_decides() {
+    let opaque = |path| entry(path, Kind::Opaque);
+    for (entries, want) in [
+        (vec![], true),
+        (vec![file("f", "")], true),
+        (
+            vec![
+                directory("a"),
+                directory("a/b"),
+                file("a/b/c", ""),
+                file("a/d", ""),
+            ],
+            true,
+        ),
+        (vec![directory("a"), file("a/b/c", "")], false),
+        (vec![directory("a"), file("a-b/c", "")], false),
+        (
+            vec![directory("a"), directory("a/b"), file("b/c", "")],
+            false,
+        ),
+        (vec![directory("a"), opaque("a"), file("a/b", "")], true),
+        (vec![opaque("a"), file("a/b", "")], false),
+        (vec![opaque("")], true),
+        (
+            vec![directory(""), file("x", ""), entry("y", Kind::Whiteout)],
+            true,
+        ),
+        (vec![entry("a/y", Kind::Whiteout)], false),
+    ] {
+        let layer = Layer::of(&entries);
+        assert_eq!(is_self_contained(&layer.summary.toc), want, "{entries:?}");
+    }
+}
+
+#[test]
 fn links_into_lower_layers_are_copied_up() {
     if !is_root() {
         return;
