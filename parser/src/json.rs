@@ -88,7 +88,10 @@ pub fn diagnostics_to_json(diagnostics: &[Diagnostic], source: &str) -> Value {
 
 fn statement_json(statement: &Statement, index: &LineIndex<'_>) -> Value {
     let mut object = Map::new();
-    object.insert("instruction".to_owned(), json!(statement.name()));
+    object.insert(
+        "instruction".to_owned(),
+        json!(statement.name().to_uppercase()),
+    );
     object.insert("flags".to_owned(), texts(&statement.flags));
     let (arguments, is_json) = arguments(statement);
     object.insert("args".to_owned(), json!(arguments));
@@ -102,7 +105,10 @@ fn statement_json(statement: &Statement, index: &LineIndex<'_>) -> Value {
         .collect();
     object.insert("heredocs".to_owned(), Value::Array(heredocs));
     if let Some(child) = &statement.child {
-        object.insert("child".to_owned(), statement_json(child, index));
+        let mut child = statement_json(child, index);
+        // The bodies follow the outer instruction, and are listed there.
+        child["heredocs"] = json!([]);
+        object.insert("child".to_owned(), child);
     }
     object.insert("span".to_owned(), span_json(statement.span, index));
     Value::Object(object)
@@ -145,7 +151,7 @@ fn arguments(statement: &Statement) -> (Vec<&str>, bool) {
             }
             (list, json.is_some())
         }
-        Shape::Child | Shape::Unknown => (Vec::new(), false),
+        Shape::Child { .. } | Shape::Unknown => (Vec::new(), false),
     }
 }
 

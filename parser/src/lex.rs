@@ -141,6 +141,19 @@ pub(crate) fn flags(text: &str, escape: char) -> Flags<'_> {
         if !text.starts_with("--") {
             return flags;
         }
+        // Most flags have no quotes.
+        let plain = text.find(|c: char| c.is_whitespace() || c == '\'' || c == '"' || c == escape);
+        let length = plain.unwrap_or(text.len());
+        if length > 2
+            && text[length..]
+                .chars()
+                .next()
+                .is_none_or(char::is_whitespace)
+        {
+            flags.list.push(Lexeme::plain(&text[..length]));
+            flags.rest = &text[length..];
+            continue;
+        }
         let Ok((rest, cooked)) = fold_many1(flag_piece(escape), String::new, concat).parse(text)
         else {
             return flags;

@@ -95,9 +95,6 @@ fn typed(source: &str, directives: Directives) -> Parsed {
 /// Checks that there are stages, and that only `ARG` stands before the first.
 fn stages(parsed: &mut Parsed, source: &str) {
     let statements = &parsed.tree.statements;
-    let is = |statement: &syntax::Statement, name: &str| {
-        statement.keyword.value.eq_ignore_ascii_case(name)
-    };
     if statements.is_empty() {
         let end = Span::at(offset(source.len()));
         parsed.diagnostics.push(
@@ -106,17 +103,12 @@ fn stages(parsed: &mut Parsed, source: &str) {
         );
         return;
     }
-    let known = |statement: &&syntax::Statement| {
-        instruction::NAMES
-            .iter()
-            .any(|name| statement.keyword.value.eq_ignore_ascii_case(name))
-    };
-    let first = statements
+    let mut known = statements
         .iter()
-        .filter(known)
-        .find(|statement| !is(statement, "ARG"));
+        .filter(|statement| statement.known.is_some());
+    let first = known.find(|statement| !statement.is("ARG"));
     match first {
-        Some(first) if is(first, "FROM") => {}
+        Some(first) if first.is("FROM") => {}
         Some(first) => {
             let message = format!("`{}` stands before the first `FROM`", first.name());
             parsed.diagnostics.push(
@@ -124,7 +116,7 @@ fn stages(parsed: &mut Parsed, source: &str) {
                     .with_help("only `ARG` can; a stage begins with `FROM`"),
             );
         }
-        None if statements.iter().all(|statement| is(statement, "ARG")) => {
+        None if statements.iter().all(|statement| statement.is("ARG")) => {
             let end = statements
                 .last()
                 .map_or(Span::at(0), |last| last.keyword.span);

@@ -58,6 +58,8 @@ pub enum PartKind {
 pub struct Statement {
     /// The name as written.
     pub keyword: Spanned<String>,
+    /// The name in upper case; `None` when there is no such instruction.
+    pub known: Option<&'static str>,
     /// The flags, quotes resolved, `--` included.
     pub flags: Vec<Spanned<String>>,
     /// What follows the flags.
@@ -66,8 +68,6 @@ pub struct Statement {
     pub heredocs: Vec<crate::Heredoc>,
     /// The instruction of an `ONBUILD`.
     pub child: Option<Box<Self>>,
-    /// The instruction as one text: continuations joined, comments dropped, no heredoc bodies.
-    pub text: String,
     /// Comments right above, without `#`, since the last instruction or empty comment.
     pub comments: Vec<Spanned<String>>,
     /// The first empty line inside the continued instruction.
@@ -81,7 +81,8 @@ pub struct Statement {
 /// The arguments of an instruction, cut as its grammar says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arguments {
-    /// All of them, in one.
+    /// All of them, in one: continuations joined, comments dropped, no heredoc bodies. Empty where
+    /// [`Self::shape`] has them in parts; the span is always there.
     pub text: Spanned<String>,
     /// How they are cut.
     pub shape: Shape,
@@ -113,7 +114,10 @@ pub enum Shape {
         command: Spanned<String>,
     },
     /// `ONBUILD`: see [`Statement::child`].
-    Child,
+    Child {
+        /// What follows the keyword, untouched: what the image config stores.
+        text: String,
+    },
     /// Of an unknown instruction, or not readable.
     Unknown,
 }
@@ -129,8 +133,13 @@ impl Tree {
 }
 
 impl Statement {
-    /// The name in upper case.
-    pub fn name(&self) -> String {
-        self.keyword.value.to_ascii_uppercase()
+    /// The name in upper case; as written when there is no such instruction.
+    pub fn name(&self) -> &str {
+        self.known.unwrap_or(&self.keyword.value)
+    }
+
+    /// Whether this is the instruction of a name in upper case.
+    pub fn is(&self, name: &str) -> bool {
+        self.known == Some(name)
     }
 }

@@ -116,7 +116,7 @@ fn spans(tree: &Tree) -> Vec<Span> {
                 words(json.as_deref().unwrap_or_default(), into);
                 into.push(command.span);
             }
-            Shape::Text | Shape::Child | Shape::Unknown => {}
+            Shape::Text | Shape::Child { .. } | Shape::Unknown => {}
         }
         into.extend(
             statement

@@ -11,10 +11,12 @@ const VARIABLES: [(&str, &str); 3] = [("a", "x/y.tar.gz"), ("b", ""), ("c", "one
 /// The shell, when there is one. It is asked with all words of a case at once, in double quotes,
 /// where it neither splits nor matches file names.
 fn shell(words: &[String]) -> Option<Vec<String>> {
-    let mut script = String::from("set -e\n");
-    for word in words {
-        script += &format!("printf '%s\\n' \"{word}\"\n");
-    }
+    let lines = words
+        .iter()
+        .map(|word| format!("printf '%s\\n' \"{word}\"\n"));
+    let script: String = std::iter::once("set -e\n".to_owned())
+        .chain(lines)
+        .collect();
     let mut command = Command::new("dash");
     command.arg("-c").arg(script).env_clear().envs(VARIABLES);
     let output = command.output().ok()?;

@@ -45,7 +45,7 @@ pub(super) fn read(
         escape,
     };
     for flag in &statement.flags {
-        match one(flag, known, &flags, &statement.name()) {
+        match one(flag, known, &flags, statement.name()) {
             Ok(given) => flags.given.push(given),
             Err(diagnostic) => diagnostics.push(diagnostic),
         }

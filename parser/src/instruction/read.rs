@@ -62,12 +62,10 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     fn instruction(&mut self) -> Option<Instruction> {
-        if self.statement.arguments.shape == Shape::Unknown
-            && NAMES.contains(&self.statement.name().as_str())
-        {
+        if self.statement.arguments.shape == Shape::Unknown && self.statement.known.is_some() {
             return None;
         }
-        match self.statement.name().as_str() {
+        match self.statement.known.unwrap_or_default() {
             "ADD" => copy::add(self).map(|add| Instruction::Add(Box::new(add))),
             "ARG" => self.arg(),
             "CMD" => Some(Instruction::Cmd(self.command())),
@@ -587,7 +585,7 @@ impl Reader<'_> {
             return None;
         };
         let name = child.name();
-        if matches!(name.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
+        if matches!(name, "ONBUILD" | "FROM" | "MAINTAINER") {
             self.error(
                 "bad-trigger",
                 child.keyword.span,
@@ -618,13 +616,10 @@ fn constant(word: &Word) -> Option<String> {
 
 /// The trigger as the image config stores it: without `ONBUILD`, the heredocs put back below.
 fn trigger_text(statement: &Statement) -> String {
-    let text = statement.text.trim_start();
-    let text = text
-        .get(statement.keyword.value.len()..)
-        .unwrap_or_default();
-    let mut text = text
-        .trim_start_matches(['\t', '\n', '\u{c}', '\r', ' '])
-        .to_owned();
+    let Shape::Child { text } = &statement.arguments.shape else {
+        return String::new();
+    };
+    let mut text = text.clone();
     for heredoc in &statement.heredocs {
         text.push('\n');
         text.push_str(&heredoc.content);

@@ -277,12 +277,7 @@ impl<'s> Reader<'s> {
 
 /// `ADD`, `COPY` and `RUN` take heredocs, also below `ONBUILD`, and not in the JSON form.
 fn may_have_heredocs(statement: &Statement) -> bool {
-    let statement = match &statement.child {
-        Some(child) if statement.keyword.value.eq_ignore_ascii_case("onbuild") => child,
-        _ => statement,
-    };
-    let named = ["add", "copy", "run"]
-        .iter()
-        .any(|name| statement.keyword.value.eq_ignore_ascii_case(name));
-    named && !matches!(statement.arguments.shape, Shape::Json(_))
+    let statement = statement.child.as_deref().unwrap_or(statement);
+    matches!(statement.known, Some("ADD" | "COPY" | "RUN"))
+        && !matches!(statement.arguments.shape, Shape::Json(_))
 }

@@ -2,6 +2,7 @@
 
 use super::{Arguments, PartKind, Shape, Statement};
 use crate::diagnostic::Diagnostic;
+use crate::instruction::NAMES;
 use crate::lex::{self, JsonArray, Lexeme};
 use crate::line::LogicalLine;
 use crate::span::{Span, Spanned, offset};
@@ -49,22 +50,36 @@ impl<'l> Cutter<'l, '_> {
             self.mark(PartKind::Flag, slice);
         }
         let flags = list.iter().map(|flag| self.spanned(flag)).collect();
+        let known = NAMES
+            .into_iter()
+            .find(|name| name.eq_ignore_ascii_case(keyword));
         let mut child = None;
-        let shape = self.shape(keyword, arguments, depth, &mut child);
+        let mut shape = self.shape(known, arguments, depth, &mut child);
+        if let Shape::Child { text: trigger } = &mut shape {
+            let after = text.trim_start().get(keyword.len()..).unwrap_or_default();
+            after
+                .trim_start_matches(['\t', '\n', '\u{c}', '\r', ' '])
+                .clone_into(trigger);
+        }
+        let whole = if matches!(shape, Shape::Text | Shape::Unknown) {
+            arguments
+        } else {
+            ""
+        };
         if child.is_none() {
             self.mark(PartKind::Arguments, arguments);
         }
         let span = self.line.span_of(trimmed);
         Statement {
             keyword: Spanned::new(keyword.to_owned(), self.line.span_of(keyword)),
+            known,
             flags,
             arguments: Arguments {
-                text: Spanned::new(arguments.to_owned(), self.line.span_of(arguments)),
+                text: Spanned::new(whole.to_owned(), self.line.span_of(arguments)),
                 shape,
             },
             heredocs: Vec::new(),
             child,
-            text: text.to_owned(),
             comments: Vec::new(),
             empty_line: None,
             line_span: span,
@@ -74,26 +89,32 @@ impl<'l> Cutter<'l, '_> {
 
     fn shape(
         &mut self,
-        keyword: &str,
+        known: Option<&'static str>,
         text: &'l str,
         depth: usize,
         child: &mut Option<Box<Statement>>,
     ) -> Shape {
-        match keyword.to_ascii_lowercase().as_str() {
-            "add" | "copy" | "volume" => self.json_or(text, |cutter| cutter.blank_separated(text)),
-            "cmd" | "entrypoint" | "run" | "shell" => self.json_or(text, |_| Shape::Text),
-            "expose" | "from" => self.blank_separated(text),
-            "maintainer" | "stopsignal" | "user" | "workdir" => Shape::Text,
-            "arg" => Shape::Words(
+        let child_of = || Shape::Child {
+            text: String::new(),
+        };
+        let Some(name) = known else {
+            return Shape::Unknown;
+        };
+        match name {
+            "ADD" | "COPY" | "VOLUME" => self.json_or(text, |cutter| cutter.blank_separated(text)),
+            "CMD" | "ENTRYPOINT" | "RUN" | "SHELL" => self.json_or(text, |_| Shape::Text),
+            "EXPOSE" | "FROM" => self.blank_separated(text),
+            "MAINTAINER" | "STOPSIGNAL" | "USER" | "WORKDIR" => Shape::Text,
+            "ARG" => Shape::Words(
                 lex::words(text, self.escape)
                     .iter()
                     .map(|word| self.spanned(word))
                     .collect(),
             ),
-            "env" | "label" => self.pairs(keyword, text),
-            "healthcheck" => self.healthcheck(text),
-            "onbuild" if text.is_empty() => Shape::Child,
-            "onbuild" if depth >= ONBUILD_DEPTH => {
+            "ENV" | "LABEL" => self.pairs(name, text),
+            "HEALTHCHECK" => self.healthcheck(text),
+            "ONBUILD" if text.is_empty() => child_of(),
+            "ONBUILD" if depth >= ONBUILD_DEPTH => {
                 let span = self.line.span_of(text);
                 self.diagnostics.push(Diagnostic::error(
                     "onbuild-nested",
@@ -102,9 +123,9 @@ impl<'l> Cutter<'l, '_> {
                 ));
                 Shape::Unknown
             }
-            "onbuild" => {
+            "ONBUILD" => {
                 *child = Some(Box::new(self.statement(text, depth + 1)));
-                Shape::Child
+                child_of()
             }
             _ => Shape::Unknown,
         }
@@ -184,7 +205,6 @@ impl<'l> Cutter<'l, '_> {
     fn legacy_pair(&mut self, keyword: &str, text: &'l str) -> Shape {
         let (name, value) = lex::split_blank(text);
         let Some(value) = value else {
-            let keyword = keyword.to_ascii_uppercase();
             self.diagnostics.push(
                 Diagnostic::error(
                     "missing-value",

@@ -30,7 +30,7 @@ fn check(view: &View<'_>, findings: &mut Findings) {
                 // Where no text names it, a program may read it from its environment.
                 let Some(first_use) = after
                     .iter()
-                    .position(|step| mentions(step.statement, &item.name.value))
+                    .position(|step| mentions(view.source, step.statement, &item.name.value))
                 else {
                     continue;
                 };
@@ -71,12 +71,12 @@ fn is_ambient(name: &str) -> bool {
 }
 
 /// Whether the text of an instruction has the name as a whole word.
-fn mentions(statement: &Statement, name: &str) -> bool {
+fn mentions(source: &str, statement: &Statement, name: &str) -> bool {
     let heredocs = statement
         .heredocs
         .iter()
         .map(|heredoc| heredoc.content.as_str());
-    std::iter::once(statement.text.as_str())
+    std::iter::once(statement.line_span.text(source))
         .chain(heredocs)
         .any(|text| {
             text.match_indices(name).any(|(at, _)| {

@@ -14,7 +14,7 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(view: &View<'_>, findings: &mut Findings) {
     for statement in view.staged() {
-        if statement.keyword.value.eq_ignore_ascii_case("maintainer") {
+        if statement.is("MAINTAINER") {
             let help = "write `LABEL org.opencontainers.image.authors=\"…\"`";
             findings.add_with_help(statement.keyword.span, "`MAINTAINER` is deprecated", help);
         }

@@ -15,12 +15,7 @@ pub(super) const RULE: Rule = Rule {
 fn check(view: &View<'_>, findings: &mut Findings) {
     for stage in &view.stages {
         for name in ["CMD", "ENTRYPOINT", "HEALTHCHECK"] {
-            let all = || {
-                stage
-                    .steps
-                    .iter()
-                    .filter(|step| step.statement.keyword.value.eq_ignore_ascii_case(name))
-            };
+            let all = || stage.steps.iter().filter(|step| step.statement.is(name));
             // Those before the last have no effect.
             for step in all().take(all().count().saturating_sub(1)) {
                 let message = format!("a later `{name}` of the stage overrides this one");
