@@ -319,13 +319,8 @@ impl Worker<'_> {
                     }
                 }
             } else if from_caller {
-                match wire::receive(self.control) {
-                    Ok(Some(Command::Signal(signal))) => drop(sys::kill(init, signal)),
-                    Ok(Some(Command::Mapped)) => {}
-                    Ok(None) | Err(_) => {
-                        return Err(Failure::setup("waiting for the command", "cancelled"));
-                    }
-                }
+                // Nothing is said while a command runs: the caller hung up.
+                return Err(Failure::setup("waiting for the command", "cancelled"));
             }
         }
     }

@@ -40,8 +40,6 @@ pub(super) enum Order {
 pub(super) enum Command {
     /// The id maps of the held namespace are written.
     Mapped,
-    /// Pass this signal to the command.
-    Signal(i32),
 }
 
 /// What a helper process says.
