@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use rbuild_image::{ImageConfig, Reference};
-use rbuild_parser::Span;
+use rbuild_parser::{Sharing, Span};
 
 use crate::base::BaseImage;
 use crate::request::NetworkMode;
 
 /// Names a step; an index into [`Graph::steps`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct StepId(pub(crate) usize);
+pub struct StepId(pub(crate) usize);
 
 /// Everything that a build will do. Inputs come before: the order of steps is a build order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,8 +72,67 @@ pub struct RunSpec {
     pub user: String,
     /// Its network.
     pub network: NetworkMode,
+    /// What it sees besides its root file system.
+    pub mounts: Vec<MountSpec>,
     /// A script that is shown to the command at a path, read-only: a heredoc with an interpreter line.
     pub script: Option<Script>,
+}
+
+/// Something that a command sees besides its root file system. Targets are absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountSpec {
+    /// Files of another step.
+    Bind {
+        /// The step.
+        from: StepId,
+        /// Path in its root file system.
+        source: String,
+        /// Where it appears.
+        target: String,
+        /// Whether writing fails; otherwise what is written is thrown away.
+        read_only: bool,
+    },
+    /// A directory that is kept from one build to the next.
+    Cache {
+        /// Its name.
+        id: String,
+        /// Where it appears.
+        target: String,
+        /// Who may use it at a time.
+        sharing: Sharing,
+        /// Whether writing fails.
+        read_only: bool,
+        /// Mode of a directory made anew.
+        mode: u32,
+        /// Owner of a directory made anew.
+        uid: u32,
+        /// Group of a directory made anew.
+        gid: u32,
+    },
+    /// An empty file system in memory.
+    Tmpfs {
+        /// Where it appears.
+        target: String,
+        /// Upper bound in bytes.
+        size: Option<u64>,
+    },
+    /// Something secret, as a file in memory, a variable, or both.
+    Secret {
+        /// The name by which the caller gave it.
+        id: String,
+        /// Where the file appears.
+        target: Option<String>,
+        /// The variable.
+        env: Option<String>,
+        /// Whether the step fails when it was not given.
+        required: bool,
+        /// Mode of the file.
+        mode: u32,
+        /// Owner of the file.
+        uid: u32,
+        /// Group of the file.
+        gid: u32,
+    },
 }
 
 /// A file that only one command sees.

@@ -5,7 +5,7 @@
 use rbuild_cache::{CacheKey, Ingredient, KeyBuilder};
 use rbuild_image::Digest;
 
-use crate::graph::RunSpec;
+use crate::graph::{MountSpec, RunSpec};
 use crate::request::NetworkMode;
 
 /// Ingredient: the root file system that a command sees.
@@ -17,8 +17,9 @@ pub(crate) const VARIABLE: &str = "variable ";
 /// Ingredient: the entries of a layer that only adds files.
 pub(crate) const FILES: &str = "files";
 
-/// The key of a command. Proxies that no `ARG` declares are not in it, nor is anything of the host.
-pub(crate) fn run(root: &Digest, spec: &RunSpec) -> (CacheKey, Vec<Ingredient>) {
+/// The key of a command. `bound` are the contents of its bind mounts, in order. What cache mounts and secrets hold,
+/// and what they are called, is not in it (rule 37). Proxies that no `ARG` declares are not in it, nor is anything of the host.
+pub(crate) fn run(root: &Digest, spec: &RunSpec, bound: &[Digest]) -> (CacheKey, Vec<Ingredient>) {
     let mut key = KeyBuilder::new("run").content(ROOT, root);
     let argv: Vec<u8> = spec
         .argv
@@ -41,12 +42,52 @@ pub(crate) fn run(root: &Digest, spec: &RunSpec) -> (CacheKey, Vec<Ingredient>) 
             NetworkMode::None => "none",
         },
     );
+    let mut bound = bound.iter();
+    for mount in &spec.mounts {
+        key = match mount {
+            MountSpec::Bind {
+                target, read_only, ..
+            } => {
+                let label = format!("files mounted at {target}");
+                match bound.next() {
+                    Some(content) => key
+                        .content(&label, content)
+                        .text("mount", bind_mode(*read_only)),
+                    None => key.text(&label, "nothing"),
+                }
+            }
+            MountSpec::Cache {
+                target, read_only, ..
+            } => key
+                .text("cache mount", target)
+                .text("mount", bind_mode(*read_only)),
+            MountSpec::Tmpfs { target, size } => {
+                key.text("tmpfs mount", &format!("{target} {size:?}"))
+            }
+            MountSpec::Secret {
+                id,
+                target,
+                env,
+                required,
+                mode,
+                uid,
+                gid,
+            } => key.text(
+                "secret mount",
+                &format!("{id} {target:?} {env:?} {required} {mode:o} {uid} {gid}"),
+            ),
+        };
+    }
     if let Some(script) = &spec.script {
         key = key
             .text("script path", &script.path)
             .bytes("script", script.text.as_bytes());
     }
     key.finish()
+}
+
+const fn bind_mode(read_only: bool) -> &'static str {
+    if read_only { "read-only" } else { "writable" }
 }
 
 /// The key of a step that adds files: the entries of its layer without times. Whatever the layer depends on in
@@ -70,12 +111,13 @@ mod tests {
             workdir: "/".into(),
             user: String::new(),
             network: NetworkMode::Host,
+            mounts: Vec::new(),
             script: None,
         }
     }
 
     fn key(spec: &RunSpec) -> CacheKey {
-        run(&Digest::sha256(b"root"), spec).0
+        run(&Digest::sha256(b"root"), spec, &[]).0
     }
 
     #[test]
@@ -101,7 +143,7 @@ mod tests {
             change(&mut other);
             assert_ne!(key(&other), key(&spec()), "{what}");
         }
-        assert_ne!(run(&Digest::sha256(b"other"), &spec()).0, key(&spec()));
+        assert_ne!(run(&Digest::sha256(b"other"), &spec(), &[]).0, key(&spec()));
     }
 
     #[test]

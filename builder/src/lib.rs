@@ -38,7 +38,7 @@ pub use container::{ImageRoot, NoUser};
 pub use error::{BuildError, StepFailure};
 pub use event::{BuildEvent, Observer, StepNumber};
 pub use export::Exported;
-pub use request::{BuildRequest, Dockerfile, IgnoreFile, NetworkMode, PullPolicy};
+pub use request::{BuildRequest, Dockerfile, IgnoreFile, NetworkMode, PullPolicy, Secret};
 pub use sandbox::{CancelToken, Outcome, Stream};
 pub use source::{ImageSource, NoSource, SourceError};
 

@@ -27,12 +27,31 @@ pub struct BuildRequest {
     pub platform: Platform,
     /// Network of steps that do not say otherwise.
     pub network: NetworkMode,
+    /// What `RUN --mount=type=secret` can ask for: names and contents. They are in no key and in no layer.
+    pub secrets: Vec<Secret>,
     /// Names that the image gets.
     pub names: Vec<Reference>,
     /// How many steps may run at once; at least one.
     pub jobs: usize,
     /// `SOURCE_DATE_EPOCH`: seconds since the Unix epoch that image times show instead of the clock.
     pub epoch: Option<i64>,
+}
+
+/// Something that a command may see and nothing keeps.
+#[derive(Clone)]
+pub struct Secret {
+    /// The name by which mounts ask for it.
+    pub id: String,
+    /// What it is.
+    pub content: Vec<u8>,
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secret")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A Dockerfile and the name that messages give it.

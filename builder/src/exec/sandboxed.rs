@@ -75,6 +75,7 @@ impl SandboxedExecutor {
             workdir: container.workdir.clone(),
             user: String::new(),
             network: container.network,
+            mounts: Vec::new(),
             script: None,
         };
         let mut step = step(&spec, container.env.clone(), container.user.clone());
@@ -140,7 +141,7 @@ impl Executor for SandboxedExecutor {
         cancel: &CancelToken,
     ) -> Result<Executed, ExecError> {
         let step = step(command.spec, command.env.clone(), command.user.clone());
-        let work = Work::step(&self.store, command.layers);
+        let work = Work::step(&self.store, command.layers, command.mounts.clone());
         let report = self.send(Some(step), Stdio::Piped, &work, output, cancel)?;
         let outcome = report
             .outcome

@@ -279,7 +279,8 @@ impl Lowering<'_> {
             Instruction::Copy(copy) => self.copy(state, copy, span, source),
             Instruction::Add(add) => self.add(state, add, span, source),
             Instruction::Run(run) => {
-                let spec = run::lower(run, state, self.request)?;
+                let mounts = self.mounts(state, run)?;
+                let spec = run::lower(run, mounts, state, self.request)?;
                 let created_by = history::run(&state.scope.visible_args(), &spec.argv);
                 self.step(state, Op::Run(spec), span, source, created_by);
                 Ok(())
@@ -407,7 +408,7 @@ impl Lowering<'_> {
     }
 
     /// The step whose root file system `--from` names.
-    fn copy_source(&mut self, word: &Word) -> Result<StepId, BuildError> {
+    pub(crate) fn copy_source(&mut self, word: &Word) -> Result<StepId, BuildError> {
         match self.stages.copy_start(word, self.index)? {
             Start::Stage(stage) => self
                 .tips
@@ -460,7 +461,7 @@ impl Lowering<'_> {
         });
     }
 
-    fn push(&mut self, new: NewStep<'_>) -> StepId {
+    pub(crate) fn push(&mut self, new: NewStep<'_>) -> StepId {
         let id = StepId(self.steps.len());
         let number = self
             .steps

@@ -5,17 +5,15 @@ use rbuild_parser::{Network, Run, Security};
 use super::lower::{State, refuse};
 use super::scope::BuildArgs;
 use crate::error::BuildError;
-use crate::graph::{RunSpec, Script};
+use crate::graph::{MountSpec, RunSpec, Script};
 use crate::request::{BuildRequest, NetworkMode};
 
 pub(crate) fn lower(
     run: &Run,
+    mounts: Vec<MountSpec>,
     state: &State,
     request: &BuildRequest,
 ) -> Result<RunSpec, BuildError> {
-    if let Some(mount) = run.mounts.first() {
-        return Err(refuse(mount.span, "`RUN --mount`"));
-    }
     if let Some(device) = run.devices.first() {
         return Err(refuse(device.span, "`RUN --device`"));
     }
@@ -37,6 +35,7 @@ pub(crate) fn lower(
         workdir: state.workdir(),
         user: state.image.config.user.clone(),
         network,
+        mounts,
         script,
     })
 }

@@ -131,6 +131,16 @@ impl<'a> Stages<'a> {
                     }
                 }
             }
+            for text in triggers(stage)? {
+                for instruction in &parse_trigger(&text).instructions {
+                    for word in super::froms(&instruction.value) {
+                        // What is wrong with it is said when the trigger is lowered.
+                        if let Ok(Start::Stage(other)) = self.copy_start(word, stage) {
+                            pending.push(other);
+                        }
+                    }
+                }
+            }
         }
         Ok(found)
     }

@@ -166,7 +166,7 @@ impl<'a> Solver<'a> {
                     true,
                 ));
             }
-            Op::Run(spec) => self.run(step, number, spec, &parent)?,
+            Op::Run(spec) => self.run(step, number, spec, &parent, earlier)?,
             Op::Workdir(spec) => self.workdir(step, number, spec, &parent)?,
             Op::Copy(spec) => {
                 let source = match spec.from {

@@ -121,7 +121,7 @@ fn names_are_looked_up_in_the_stage_that_is_copied_into() {
     check(
         &files,
         &format!("{base}COPY --chown=app a /a\n"),
-        &[&["644 7:7 a"], &etc[..]].concat(),
+        &[&["644 7:8 a"], &etc[..]].concat(),
     );
 }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use rbuild_image::{Platform, Reference};
 
+use super::secret::SecretArg;
+
 /// `build`
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
@@ -44,7 +46,10 @@ pub(crate) struct BuildArgs {
     /// Network of RUN
     #[arg(long, value_name = "NETWORK", value_enum, default_value_t)]
     pub(crate) network: NetworkChoice,
-    /// How to show progress [default: $BUILDKIT_PROGRESS or auto]
+    /// Give something secret to RUN --mount=type=secret (can be repeated)
+    #[arg(long, value_name = "id=ID[,src=FILE|env=NAME]", value_parser = super::secret::parse)]
+    pub(crate) secret: Vec<SecretArg>,
+    /// How to show progress [default: `$BUILDKIT_PROGRESS` or `auto`]
     #[arg(long, value_name = "MODE", value_enum)]
     pub(crate) progress: Option<Progress>,
     /// Push the image under all its names when it is built

@@ -78,7 +78,6 @@ const BUILD_FLAGS: &[(&str, &str)] = &[
     ("--provenance", ""),
     ("--rm", "rbuild leaves no containers behind"),
     ("--sbom", ""),
-    ("--secret", ""),
     ("--security-opt", ""),
     ("--shm-size", ""),
     ("--squash", ""),

@@ -4,6 +4,7 @@ mod build;
 mod dialect;
 mod image;
 mod run;
+mod secret;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -45,7 +46,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct GlobalArgs {
-    /// Directory of images and cache [default: $RBUILD_ROOT, $XDG_DATA_HOME/rbuild or ~/.local/share/rbuild]
+    /// Directory of images and cache [default: `$RBUILD_ROOT`, `$XDG_DATA_HOME/rbuild` or `~/.local/share/rbuild`]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
     /// Whether to insist on TLS with valid certificates (registries on this machine never need them)
@@ -60,7 +61,7 @@ pub(crate) struct GlobalArgs {
         action = clap::ArgAction::Set
     )]
     pub(crate) tls_verify: bool,
-    /// Directory of `config.json` with credentials [default: $DOCKER_CONFIG or ~/.docker]
+    /// Directory of `config.json` with credentials [default: `$DOCKER_CONFIG` or `~/.docker`]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) config: Option<PathBuf>,
 }

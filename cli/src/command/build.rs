@@ -140,6 +140,11 @@ fn request(args: &BuildArgs, source: &SourceFile) -> Outcome<BuildRequest> {
             NetworkChoice::Default | NetworkChoice::Host => NetworkMode::Host,
             NetworkChoice::None => NetworkMode::None,
         },
+        secrets: args
+            .secret
+            .iter()
+            .map(|secret| secret.read().doing(|| "cannot read a secret".to_owned()))
+            .collect::<Outcome<_>>()?,
         names: args.tag.clone(),
         jobs: args.jobs.map_or_else(
             || std::thread::available_parallelism().map_or(1, usize::from),
