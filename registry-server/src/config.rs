@@ -185,12 +185,12 @@ impl Config {
     }
 
     fn read_toml(&mut self, text: &str, path: &Path) -> Result<(), ConfigError> {
-        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-            ConfigError::Syntax {
-                path: path.to_owned(),
-                reason: error.to_string().trim().replace('\n', " "),
-            }
-        })?;
+        let table: toml::Table =
+            text.parse()
+                .map_err(|error: toml::de::Error| ConfigError::Syntax {
+                    path: path.to_owned(),
+                    reason: error.to_string().trim().replace('\n', " "),
+                })?;
         let mut entries = Vec::new();
         flatten("", &table, &mut entries);
         for (name, value) in entries {
@@ -206,9 +206,8 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let complete = |tls: &Tls| {
-            tls.certificate.as_os_str().is_empty() == tls.key.as_os_str().is_empty()
-        };
+        let complete =
+            |tls: &Tls| tls.certificate.as_os_str().is_empty() == tls.key.as_os_str().is_empty();
         if !self.tls.as_ref().is_none_or(complete) {
             return Err(ConfigError::Contradiction(
                 "`tls.certificate` and `tls.key` are given together or not at all",

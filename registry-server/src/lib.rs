@@ -7,7 +7,9 @@
 //! - [`metadata`] and `rbuild_store` keep what was pushed.
 //!
 //! [`serve`] puts them together, and gives tests of other crates a registry in their own process.
+//! [`admin`] is what is done to a registry's directory from beside it: verify, back up, restore, import.
 
+pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod http;
@@ -15,3 +17,4 @@ pub mod metadata;
 pub mod serve;
 pub mod service;
 mod session;
+mod tls;

@@ -1,14 +1,24 @@
-//! The `rbuild-registry` program: arguments and exit status.
+//! The `rbuild-registry` program: arguments, what is printed, and exit status.
+//!
+//! Status 0: done. 1: what was looked at is damaged. 2: wrong usage, or it could not be done.
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use rbuild_registry_server::config::Config;
-use rbuild_registry_server::serve;
+use rbuild_image::{Digest, RepositoryName, Tag};
+use rbuild_registry_server::admin::{self, Directory, Pace};
+use rbuild_registry_server::clock::{Clock, SystemClock};
+use rbuild_registry_server::config::{Config, key};
+use rbuild_registry_server::metadata::MetadataStore as _;
+use rbuild_registry_server::serve::{self, StartError};
+use rbuild_registry_server::service::Collected;
+
+type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 /// An OCI registry: pushes and pulls by Docker, podman, containerd and every client of the distribution API.
 #[derive(Debug, Parser)]
@@ -16,31 +26,83 @@ use rbuild_registry_server::serve;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// Configuration file (TOML), also by RBUILD_REGISTRY_CONFIG; none is needed.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Directory that everything is kept in; made if it is not there [default: rbuild-registry-data].
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serves until it is told to stop (SIGTERM or SIGINT).
-    Serve(Serve),
+    Serve {
+        /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:5000].
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<SocketAddr>,
+    },
+    /// Removes what nothing refers to. A server that runs does this by itself, all the time.
+    Gc {
+        /// Says what would go, and removes nothing; a server may be running.
+        #[arg(long)]
+        preview: bool,
+        /// With --preview: what would be gone after this time, if nothing changed until then.
+        #[arg(long, value_name = "TIME", default_value = "0s", requires = "preview", value_parser = humantime::parse_duration)]
+        after: Duration,
+    },
+    /// Tells why content is kept.
+    Why {
+        /// Digest of a blob or a manifest.
+        digest: Digest,
+    },
+    /// Reads everything and compares it with its digest; a server may be running.
+    Verify {
+        /// Bytes per second that are read at most; 0 sets no bound.
+        #[arg(long, value_name = "BYTES", default_value_t = 0)]
+        rate: u64,
+    },
+    /// Copies the registry of this moment; a server may be running. An older backup is brought up to date.
+    Backup {
+        /// Directory of the backup.
+        target: PathBuf,
+    },
+    /// Makes a registry from a backup, in a new directory (--data).
+    Restore {
+        /// Directory of the backup.
+        backup: PathBuf,
+    },
+    /// Pushes the images of an OCI image layout, without a server.
+    Import {
+        /// Directory of the layout.
+        layout: PathBuf,
+        /// Repository, and a tag for an only image.
+        #[arg(value_name = "REPOSITORY[:TAG]")]
+        name: String,
+    },
+    /// The configuration.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
 }
 
-#[derive(Debug, Args)]
-struct Serve {
-    /// Address and port to listen on; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5000")]
-    listen: SocketAddr,
-    /// Directory that everything is kept in; made if it is not there.
-    #[arg(long, value_name = "DIR", default_value = "rbuild-registry-data")]
-    data: PathBuf,
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Checks file and environment, and prints the whole configuration that they make.
+    Check,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = match arguments.command {
-        Command::Serve(serve) => run_server(&serve),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(arguments) {
+        Ok(code) => code,
         Err(error) => {
             report(&*error);
             ExitCode::from(2)
@@ -48,24 +110,181 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_server(arguments: &Serve) -> Result<(), Box<dyn Error>> {
+fn run(arguments: Arguments) -> Outcome {
+    let file = arguments.common.config.or_else(|| {
+        let named = std::env::var_os("RBUILD_REGISTRY_CONFIG")?;
+        (!named.is_empty()).then(|| PathBuf::from(named))
+    });
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let mut config = Config::load(file.as_deref(), variables)?;
+    if let Some(data) = arguments.common.data {
+        config.data = data;
+    }
+    match arguments.command {
+        Command::Serve { listen } => {
+            config.listen = listen.unwrap_or(config.listen);
+            run_server(&config)
+        }
+        Command::Gc { preview, after } => gc(&config, preview.then_some(after)),
+        Command::Why { digest } => why(&config, digest),
+        Command::Verify { rate } => verify(&config, rate),
+        Command::Backup { target } => {
+            let copied = admin::backup(&config.data, &target)?;
+            say(&format!(
+                "copied {} blobs with {} bytes; {} were there already",
+                copied.blobs, copied.bytes, copied.present
+            ))
+        }
+        Command::Restore { backup } => {
+            let copied = admin::restore(&backup, &config.data)?;
+            say(&format!(
+                "restored {} blobs with {} bytes, each verified",
+                copied.blobs, copied.bytes
+            ))
+        }
+        Command::Import { layout, name } => import(&config, &layout, &name),
+        Command::Config {
+            command: ConfigCommand::Check,
+        } => say(key::render(&config).trim_end()),
+    }
+}
+
+fn run_server(config: &Config) -> Outcome {
     let filter = tracing_subscriber::EnvFilter::try_from_env("RBUILD_REGISTRY_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(io::stderr)
         .init();
-    let mut config = Config::new(&arguments.data);
-    config.listen = arguments.listen;
-    let running = serve::start(&config)?;
+    let access: Option<Box<dyn Write + Send>> =
+        config.access_log.then(|| Box::new(io::stderr()) as _);
+    let running = serve::start_with(config, access)?;
+    let scheme = if config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     // A script that asked for a free port reads it here.
-    let mut stdout = std::io::stdout();
-    writeln!(stdout, "listening on http://{}", running.address())?;
-    stdout.flush()?;
+    say(&format!("listening on {scheme}://{}", running.address()))?;
+    if let Some(address) = running.metrics_address() {
+        say(&format!("metrics on http://{address}/metrics"))?;
+    }
     serve::wait_for_signal()?;
     tracing::info!("stopping; requests under way are finished");
     running.shutdown();
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+fn gc(config: &Config, preview: Option<Duration>) -> Outcome {
+    let (words, collected) = if let Some(after) = preview {
+        let when = SystemClock.now().plus(after);
+        (
+            "would remove",
+            admin::preview(&config.data, when, &config.collect)?,
+        )
+    } else {
+        let opened = serve::open(config).map_err(|error| match error {
+            StartError::Locked(_) => {
+                "a server runs on this directory, and collects by itself; `gc --preview` says what goes next".into()
+            }
+            other => Box::<dyn Error>::from(other),
+        })?;
+        let swept = opened.registry.sweep()?;
+        let mut collected: Collected = opened.registry.collect()?;
+        collected.blobs += swept.blobs;
+        collected.bytes += swept.bytes;
+        collected.uploads += swept.uploads;
+        ("removed", collected)
+    };
+    say(&format!(
+        "{words} {} manifests, {} blobs with {} bytes, {} uploads",
+        collected.manifests, collected.blobs, collected.bytes, collected.uploads
+    ))
+}
+
+fn why(config: &Config, digest: Digest) -> Outcome {
+    let directory = Directory::open(&config.data)?;
+    let holders = directory.metadata.holders(&digest, SystemClock.now())?;
+    if holders.is_empty() {
+        return say("nothing keeps it: it is not here, or it goes with the next collection");
+    }
+    for holder in holders {
+        if let Some(until) = holder.protected_until {
+            say(&format!(
+                "{}: kept until {until} at least, as it was pushed or asked for lately",
+                holder.repository
+            ))?;
+            continue;
+        }
+        let tags: Vec<&str> = holder.tags.iter().map(Tag::as_str).collect();
+        let path: Vec<String> = holder.path.iter().rev().map(ToString::to_string).collect();
+        say(&format!(
+            "{}: {} -> {}",
+            holder.repository,
+            tags.join(", "),
+            path.join(" -> ")
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify(config: &Config, rate: u64) -> Outcome {
+    let directory = Directory::open(&config.data)?;
+    let mut problems = directory.metadata.check()?;
+    let mut pace = Pace::new(rate, |time| {
+        std::thread::sleep(time);
+        false
+    });
+    let verified = admin::verify(&directory.blobs, &directory.metadata, &mut pace)?;
+    problems.extend(
+        verified
+            .damaged
+            .iter()
+            .map(|digest| format!("damaged: {digest}")),
+    );
+    problems.extend(
+        verified
+            .missing
+            .iter()
+            .map(|digest| format!("missing: {digest}")),
+    );
+    for problem in &problems {
+        say(problem)?;
+    }
+    say(&format!(
+        "verified {} objects with {} bytes: {} problems",
+        verified.objects,
+        verified.bytes,
+        problems.len()
+    ))?;
+    Ok(ExitCode::from(u8::from(!problems.is_empty())))
+}
+
+fn import(config: &Config, layout: &Path, name: &str) -> Outcome {
+    let (repository, tag) = match name.split_once(':') {
+        Some((repository, tag)) => (repository, Some(tag.parse::<Tag>()?)),
+        None => (name, None),
+    };
+    let repository: RepositoryName = repository.parse()?;
+    let opened = serve::open(config)?;
+    let imported = admin::import(&opened.registry, layout, &repository, tag.as_ref())?;
+    let tags: Vec<&str> = imported.tags.iter().map(Tag::as_str).collect();
+    say(&format!(
+        "imported {} manifests, {} blobs with {} bytes; tags: {}",
+        imported.manifests,
+        imported.blobs,
+        imported.bytes,
+        tags.join(", ")
+    ))
+}
+
+/// Writes one line to standard output.
+fn say(line: &str) -> Outcome {
+    let mut stdout = io::stdout();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes an error and its causes, one line.
@@ -78,5 +297,5 @@ fn report(error: &dyn Error) {
         source = cause.source();
     }
     // Without standard error there is nowhere left to complain.
-    let _ = writeln!(std::io::stderr(), "error: {text}");
+    let _ = writeln!(io::stderr(), "error: {text}");
 }

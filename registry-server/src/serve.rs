@@ -1,12 +1,16 @@
 //! The life of a registry: open, listen, serve, stop.
 
-use std::io;
+use std::convert::Infallible;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use ::http::Request;
+use hyper::body::Incoming;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -15,11 +19,13 @@ use rustix::fs::FlockOperation;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::admin;
 use crate::clock::SystemClock;
 use crate::config::{Config, Limits};
 use crate::http;
 use crate::metadata::{MetadataError, SqliteMetadata};
 use crate::service::{Parts, Registry};
+use crate::tls::Certificate;
 
 /// Why a registry does not start.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +60,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The certificate cannot be used.
+    #[error("could not use the certificate")]
+    Tls(#[source] io::Error),
     /// The system gives no threads.
     #[error("could not start threads")]
     Threads(#[source] io::Error),
@@ -78,11 +87,12 @@ pub fn open(config: &Config) -> Result<Opened, StartError> {
     std::fs::create_dir_all(path).map_err(in_data)?;
     let lock = lock(path)?;
     let blobs = FsBlobStore::open(path, Durability::Durable).map_err(in_data)?;
-    let metadata =
-        SqliteMetadata::open(path.join("meta.db")).map_err(|source| StartError::Metadata {
+    let metadata = SqliteMetadata::open(path.join(admin::DATABASE)).map_err(|source| {
+        StartError::Metadata {
             path: path.clone(),
             source,
-        })?;
+        }
+    })?;
     let registry = Registry::new(Parts {
         blobs,
         metadata: Arc::new(metadata),
@@ -120,6 +130,7 @@ fn lock(data: &Path) -> Result<std::fs::File, StartError> {
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
     registry: Registry,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
@@ -129,6 +140,11 @@ impl Running {
     /// Where it listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it serves its metrics, if it does.
+    pub const fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// The registry behind it.
@@ -173,100 +189,228 @@ impl Drop for Running {
 /// # }
 /// ```
 pub fn start(config: &Config) -> Result<Running, StartError> {
+    start_with(config, None)
+}
+
+/// The same, with a place for the access log.
+pub fn start_with(
+    config: &Config,
+    access: Option<Box<dyn Write + Send>>,
+) -> Result<Running, StartError> {
     let opened = open(config)?;
+    let certificate = config.tls.as_ref().map(Certificate::load).transpose();
+    let certificate = certificate.map_err(StartError::Tls)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("registry")
         .build()
         .map_err(StartError::Threads)?;
-    let listener = runtime
-        .block_on(TcpListener::bind(config.listen))
-        .map_err(|source| StartError::Listen {
-            address: config.listen,
-            source,
-        })?;
-    let address = listener.local_addr().map_err(|source| StartError::Listen {
-        address: config.listen,
-        source,
-    })?;
-    let (stop, stopped) = watch::channel(false);
+    let (listener, address) = listen(&runtime, config.listen)?;
+    let metrics = match config.metrics {
+        Some(address) => Some(listen(&runtime, address)?),
+        None => None,
+    };
     let registry = opened.registry.clone();
+    let (stop, stopped) = watch::channel(false);
+    let server = Server {
+        api: http::Api::new(registry.clone(), access).map_err(StartError::Threads)?,
+        limits: config.limits,
+        certificate: certificate.map(Arc::new),
+        stopped,
+    };
+    let metrics_address = metrics.as_ref().map(|(_, address)| *address);
+    let verify_bytes = config.verify_bytes;
     let thread = std::thread::Builder::new()
         .name("registry".to_owned())
         .spawn(move || {
-            runtime.block_on(run(opened, listener, stopped));
+            let verifier = verifier(&opened.registry, verify_bytes, server.stopped.clone());
+            let metrics = metrics.map(|(listener, _)| listener);
+            runtime.block_on(server.run(&opened.registry, listener, metrics));
+            if let Some(verifier) = verifier {
+                // It looks at the same signal; a panic of its own has been reported.
+                let _ = verifier.join();
+            }
             runtime.shutdown_timeout(Duration::from_secs(1));
         })
         .map_err(StartError::Threads)?;
     Ok(Running {
         address,
+        metrics_address,
         registry,
         stop,
         thread: Some(thread),
     })
 }
 
-/// Serves until `stopped` turns true.
-async fn run(opened: Opened, listener: TcpListener, stopped: watch::Receiver<bool>) {
-    let registry = &opened.registry;
-    let limits = *registry.limits();
-    let collector = tokio::spawn(collect(registry.clone(), stopped.clone()));
-    let api = http::Api::new(registry.clone());
-    let router = api.stream_router();
-    let housekeeping = tokio::spawn(expire(api));
-    let connections = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(limits.connections));
-    loop {
-        let mut stop = stopped.clone();
-        let accepted = tokio::select! {
-            accepted = accept(&listener, &slots) => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
-        };
-        let (stream, slot) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be taken");
-                // Out of file descriptors, most likely: give others time to end.
-                tokio::time::sleep(Duration::from_millis(50)).await;
+fn listen(
+    runtime: &tokio::runtime::Runtime,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    let listener = runtime
+        .block_on(TcpListener::bind(address))
+        .map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Reads everything again and again on a thread of its own, slowly.
+fn verifier(
+    registry: &Registry,
+    bytes_per_second: u64,
+    stopped: watch::Receiver<bool>,
+) -> Option<JoinHandle<()>> {
+    if bytes_per_second == 0 {
+        return None;
+    }
+    let registry = registry.clone();
+    // Short naps, so that a stop is not kept waiting.
+    let pause = move |time: Duration| {
+        let end = Instant::now() + time;
+        loop {
+            if *stopped.borrow() {
+                return true;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            std::thread::sleep(left.min(Duration::from_millis(200)));
+        }
+    };
+    std::thread::Builder::new()
+        .name("verify".to_owned())
+        .spawn(move || {
+            admin::verify_forever(
+                registry.blobs(),
+                registry.metadata(),
+                bytes_per_second,
+                pause,
+            );
+        })
+        .inspect_err(|error| tracing::error!(%error, "stored content is not verified"))
+        .ok()
+}
+
+/// What serving needs.
+struct Server {
+    api: http::Api,
+    limits: Limits,
+    certificate: Option<Arc<Certificate>>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Server {
+    /// Serves until it is told to stop.
+    async fn run(&self, registry: &Registry, listener: TcpListener, metrics: Option<TcpListener>) {
+        let collector = tokio::spawn(collect(
+            registry.clone(),
+            self.api.clone(),
+            self.stopped.clone(),
+        ));
+        let housekeeping = tokio::spawn(keep_house(self.api.clone(), self.certificate.clone()));
+        let metrics =
+            metrics.map(|listener| tokio::spawn(serve_metrics(listener, self.api.clone())));
+        let connections = GracefulShutdown::new();
+        self.accept_all(&listener, &connections).await;
+        drop(listener);
+        if tokio::time::timeout(self.limits.stop_time, connections.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!("requests were still under way when the time to stop was over");
+        }
+        housekeeping.abort();
+        if let Some(metrics) = metrics {
+            metrics.abort();
+        }
+        // It looks at the same signal.
+        let _ = collector.await;
+    }
+
+    async fn accept_all(&self, listener: &TcpListener, connections: &GracefulShutdown) {
+        let slots = Arc::new(Semaphore::new(self.limits.connections));
+        let plain = TowerToHyperService::new(self.api.stream_router());
+        let encrypted = TowerToHyperService::new(self.api.router());
+        loop {
+            let mut stop = self.stopped.clone();
+            let accepted = tokio::select! {
+                accepted = accept(listener, &slots) => accepted,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            let (stream, peer, slot) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be taken");
+                    // Out of file descriptors, most likely: give others time to end.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            // Answers are written whole, so waiting for more of them only makes clients wait.
+            let _ = stream.set_nodelay(true);
+            let protocol = protocol(&self.limits);
+            let watcher = connections.watcher();
+            let Some(certificate) = &self.certificate else {
+                let service = with_peer(plain.clone(), peer);
+                let io = TokioIo::new(http::stream::Stream::new(stream));
+                let connection = watcher.watch(protocol.serve_connection(io, service));
+                tokio::spawn(async move {
+                    ended(connection.await);
+                    drop(slot);
+                });
                 continue;
-            }
-        };
-        // Answers are written whole, so waiting for more of them only makes clients wait.
-        let _ = stream.set_nodelay(true);
-        let connection = protocol(&limits).serve_connection(
-            TokioIo::new(http::stream::Stream::new(stream)),
-            TowerToHyperService::new(router.clone()),
-        );
-        let connection = connections.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
-            }
-            drop(slot);
-        });
+            };
+            let service = with_peer(encrypted.clone(), peer);
+            let acceptor = certificate.acceptor();
+            let head_time = self.limits.head_time;
+            tokio::spawn(async move {
+                match tokio::time::timeout(head_time, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => {
+                        let io = TokioIo::new(stream);
+                        ended(watcher.watch(protocol.serve_connection(io, service)).await);
+                    }
+                    Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                    Err(_) => tracing::debug!("a TLS handshake took too long"),
+                }
+                drop(slot);
+            });
+        }
     }
-    drop(listener);
-    if tokio::time::timeout(limits.stop_time, connections.shutdown())
-        .await
-        .is_err()
-    {
-        tracing::warn!("requests were still under way when the time to stop was over");
+}
+
+fn ended(outcome: Result<(), hyper::Error>) {
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "a connection ended early");
     }
-    housekeeping.abort();
-    // It looks at the same signal.
-    let _ = collector.await;
+}
+
+/// Tells the service where its requests come from.
+fn with_peer(
+    service: TowerToHyperService<axum::Router>,
+    peer: SocketAddr,
+) -> impl Service<
+    Request<Incoming>,
+    Response = axum::response::Response,
+    Error = Infallible,
+    Future = impl Future<Output = Result<axum::response::Response, Infallible>> + Send,
+> {
+    hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(http::Peer(peer));
+        service.call(request)
+    })
 }
 
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots)
         .acquire_owned()
         .await
         .map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, slot))
 }
 
 fn protocol(limits: &Limits) -> hyper::server::conn::http1::Builder {
@@ -279,16 +423,45 @@ fn protocol(limits: &Limits) -> hyper::server::conn::http1::Builder {
     builder
 }
 
-/// Closes files that nobody asks for any more, every few seconds.
-async fn expire(api: http::Api) {
+/// Serves the metrics, to few at a time.
+async fn serve_metrics(listener: TcpListener, api: http::Api) {
+    let slots = Arc::new(Semaphore::new(16));
+    let service = TowerToHyperService::new(api.metrics_router());
+    loop {
+        match accept(&listener, &slots).await {
+            Ok((stream, _, slot)) => {
+                let connection = protocol(&Limits::STANDARD)
+                    .serve_connection(TokioIo::new(stream), service.clone());
+                tokio::spawn(async move {
+                    ended(connection.await);
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection for metrics could not be taken");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// Every few seconds: closes files that nobody asks for, takes up a new certificate.
+async fn keep_house(api: http::Api, certificate: Option<Arc<Certificate>>) {
     loop {
         tokio::time::sleep(Duration::from_secs(5)).await;
         api.expire();
+        match certificate.as_ref().map(|certificate| certificate.reload()) {
+            Some(Ok(true)) => tracing::info!("a new certificate is in use"),
+            Some(Err(error)) => {
+                tracing::error!(%error, "the new certificate cannot be used; the old one stays");
+            }
+            Some(Ok(false)) | None => {}
+        }
     }
 }
 
 /// Collects now and then, until the server stops.
-async fn collect(registry: Registry, mut stopped: watch::Receiver<bool>) {
+async fn collect(registry: Registry, api: http::Api, mut stopped: watch::Receiver<bool>) {
     let settings = registry.collect_settings();
     if !settings.enabled {
         return;
@@ -311,6 +484,7 @@ async fn collect(registry: Registry, mut stopped: watch::Receiver<bool>) {
         });
         match round.await {
             Ok(Ok(collected)) if collected != crate::service::Collected::default() => {
+                api.count_collected(&collected);
                 tracing::info!(
                     manifests = collected.manifests,
                     blobs = collected.blobs,

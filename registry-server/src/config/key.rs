@@ -82,7 +82,10 @@ keys! {
 impl Key {
     /// The name of its environment variable.
     pub fn variable(&self) -> String {
-        format!("{PREFIX}{}", self.name.replace('.', "_").to_ascii_uppercase())
+        format!(
+            "{PREFIX}{}",
+            self.name.replace('.', "_").to_ascii_uppercase()
+        )
     }
 
     /// Its value in a configuration, as it may be written.
@@ -158,7 +161,8 @@ fn tls(config: &mut Config) -> &mut Tls {
 }
 
 fn drop_empty_tls(config: &mut Config) {
-    let empty = |tls: &Tls| tls.certificate.as_os_str().is_empty() && tls.key.as_os_str().is_empty();
+    let empty =
+        |tls: &Tls| tls.certificate.as_os_str().is_empty() && tls.key.as_os_str().is_empty();
     if config.tls.as_ref().is_some_and(empty) {
         config.tls = None;
     }
@@ -170,7 +174,9 @@ mod text {
     use super::FromStr;
 
     pub(super) fn read<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
-        text.trim().parse().map_err(|error: T::Err| error.to_string())
+        text.trim()
+            .parse()
+            .map_err(|error: T::Err| error.to_string())
     }
 
     pub(super) fn show(value: &impl Display) -> String {
@@ -224,10 +230,16 @@ mod time {
 mod size {
     use std::fmt::Display;
 
-    const UNITS: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
+    const UNITS: [(&str, u64); 4] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+    ];
 
     pub(super) fn read<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
-        let wrong = || "a number of bytes is wanted, such as `4194304`, `256MiB` or `1TiB`".to_owned();
+        let wrong =
+            || "a number of bytes is wanted, such as `4194304`, `256MiB` or `1TiB`".to_owned();
         let text = text.trim();
         let (number, unit) = UNITS
             .iter()
@@ -301,7 +313,11 @@ mod tests {
             ("[limits]\nidle_time = \"soon\"", &[], "such as `90s`"),
             ("[limits]\nblob_bytes = \"-1\"", &[], "256MiB"),
             ("=", &[], "not valid TOML"),
-            ("", &[("RBUILD_REGISTRY_DATTA", "x")], "nearest one is `data`"),
+            (
+                "",
+                &[("RBUILD_REGISTRY_DATTA", "x")],
+                "nearest one is `data`",
+            ),
             ("[tls]\nkey = \"k\"", &[], "together"),
         ];
         for (toml, variables, words) in cases {

@@ -14,6 +14,8 @@ pub struct ApiError {
     status: StatusCode,
     entries: Vec<Entry>,
     headers: Vec<(HeaderName, String)>,
+    /// What happened, for the log and not for the client.
+    cause: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,6 +36,7 @@ impl ApiError {
                 detail: Value::Null,
             }],
             headers: Vec::new(),
+            cause: None,
         }
     }
 
@@ -54,6 +57,11 @@ impl ApiError {
     /// The code of the (first) error.
     pub fn code(&self) -> &'static str {
         self.entries.first().map_or("UNKNOWN", |entry| entry.code)
+    }
+
+    /// What happened, if the client is not told.
+    pub(super) fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
     }
 
     /// The status of the answer.
@@ -138,12 +146,14 @@ impl ApiError {
         )
     }
 
-    pub(super) fn internal() -> Self {
-        Self::new(
+    pub(super) fn internal(cause: impl Into<String>) -> Self {
+        let mut error = Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "UNKNOWN",
             "the registry failed; its log says why, under this answer's X-Request-Id",
-        )
+        );
+        error.cause = Some(cause.into());
+        error
     }
 
     pub(super) fn not_ready(why: impl Into<String>) -> Self {
@@ -224,6 +234,7 @@ impl From<Error> for ApiError {
                     })
                     .collect(),
                 headers: Vec::new(),
+                cause: None,
             },
             Error::ReferenceSize { target, .. } => Self::new(
                 StatusCode::BAD_REQUEST,
@@ -254,14 +265,8 @@ impl From<Error> for ApiError {
                 format!("{text}, so nothing new is taken; delete images or add space, then try again"),
             )
             .header(header::RETRY_AFTER, "300"),
-            Error::Store(source) => {
-                tracing::error!(error = %source, "the blob store failed");
-                Self::internal()
-            }
-            Error::Metadata(source) => {
-                tracing::error!(error = ?source, "the metadata store failed");
-                Self::internal()
-            }
+            Error::Store(source) => Self::internal(format!("{text}: {source}")),
+            Error::Metadata(source) => Self::internal(format!("{text}: {source:?}")),
         }
     }
 }

@@ -148,6 +148,10 @@ mod tests {
         assert_eq!(part, [1; 10].as_slice());
         drop(part);
         let mappings = MAPPINGS.read().unwrap_or_else(PoisonError::into_inner);
-        assert!(mappings.get(&start).is_none_or(|left| left.upgrade().is_some()));
+        assert!(
+            mappings
+                .get(&start)
+                .is_none_or(|left| left.upgrade().is_some())
+        );
     }
 }

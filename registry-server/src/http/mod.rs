@@ -3,7 +3,10 @@
 //! One function takes every request: [`route::Endpoint::parse`] reads its path, and the method picks the handler.
 //! Handlers translate and decide nothing.
 
+use std::io::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -12,16 +15,22 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 
 use crate::service::Registry;
+use access::{AccessLog, Line};
 use error::ApiError;
 use files::Files;
+use metrics::Metrics;
 use query::Query;
-use route::Endpoint;
+use route::{Endpoint, Kind};
 
+pub use access::Peer;
+
+mod access;
 mod blobs;
 pub mod error;
 mod files;
 mod manifests;
 mod mapping;
+mod metrics;
 mod query;
 pub mod range;
 mod receive;
@@ -38,6 +47,7 @@ const URI_BYTES: usize = 16 << 10;
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 
 /// What handlers need.
@@ -47,6 +57,23 @@ struct App {
     files: Files,
     /// Whether connections are [`stream::Stream`]s, which send mapped files without reading them.
     sends_files: bool,
+    metrics: Arc<Metrics>,
+    access: Option<AccessLog>,
+    ids: Arc<RequestIds>,
+}
+
+/// Names for requests: different within a process, and most likely between processes.
+#[derive(Debug)]
+struct RequestIds {
+    process: u32,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    fn next(&self) -> String {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        format!("{:08x}-{number:08x}", self.process)
+    }
 }
 
 /// What a handler gets of a request, besides its endpoint and its body.
@@ -61,13 +88,20 @@ struct Call {
 pub struct Api(App);
 
 impl Api {
-    /// The API of this registry.
-    pub fn new(registry: Registry) -> Self {
-        Self(App {
+    /// The API of this registry. Each request is logged to `access`, if given.
+    pub fn new(registry: Registry, access: Option<Box<dyn Write + Send>>) -> io::Result<Self> {
+        let process = std::process::id() ^ rand_seed()?;
+        Ok(Self(App {
             registry,
             files: Files::default(),
             sends_files: false,
-        })
+            metrics: Arc::default(),
+            access: access.map(AccessLog::new).transpose()?,
+            ids: Arc::new(RequestIds {
+                process,
+                next: AtomicU64::new(0),
+            }),
+        }))
     }
 
     /// For connections of any kind.
@@ -83,52 +117,129 @@ impl Api {
         })
     }
 
+    /// The metrics, for a listener of their own.
+    pub fn metrics_router(&self) -> Router {
+        let app = Arc::new(self.0.clone());
+        Router::new()
+            .route("/metrics", axum::routing::get(metrics_text))
+            .with_state(app)
+    }
+
+    /// Counts what a collection did.
+    pub fn count_collected(&self, collected: &crate::service::Collected) {
+        self.0.metrics.collected(collected);
+    }
+
     /// Closes files that nobody asked for lately; to be called every few seconds.
     pub fn expire(&self) {
         self.0.files.expire();
     }
 }
 
+fn rand_seed() -> io::Result<u32> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(u32::from_ne_bytes(bytes))
+}
+
 fn router(app: App) -> Router {
     Router::new().fallback(dispatch).with_state(Arc::new(app))
 }
 
-async fn dispatch(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
-    let is_head = request.method() == Method::HEAD;
-    let namespace = request
-        .uri()
-        .query()
-        .is_some_and(|query| query.contains("ns="));
-    let namespace = namespace
-        .then(|| Query::parse(request.uri().query()).ok())
-        .flatten()
-        .and_then(|query| HeaderValue::try_from(query.get("ns")?).ok());
-    let mut response = match answer(&app, request).await {
-        Ok(response) => response,
+async fn metrics_text(State(app): State<Arc<App>>) -> Response {
+    let (registry, metrics) = (app.registry.clone(), Arc::clone(&app.metrics));
+    let body = blocking(move || Ok(metrics.render(&registry))).await;
+    match body {
+        Ok(body) => (
+            [(
+                header::CONTENT_TYPE,
+                "text/plain; version=0.0.4; charset=utf-8",
+            )],
+            body,
+        )
+            .into_response(),
         Err(error) => error.into_response(),
+    }
+}
+
+/// Takes every request: answers it, names it, counts it and logs it.
+async fn dispatch(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    let began = Instant::now();
+    let _under_way = app.metrics.begin();
+    let id = app.ids.next();
+    let log = app.access.as_ref().map(|access| {
+        let peer = request.extensions().get::<Peer>().copied();
+        (
+            access,
+            peer,
+            request.uri().clone(),
+            request.headers().clone(),
+        )
+    });
+    let method = request.method().clone();
+    let received = uploads::content_length(request.headers()).unwrap_or(0);
+    let namespace = namespace(request.uri());
+    let mut kind = Kind::Other;
+    let mut response = match answer(&app, request, &mut kind).await {
+        Ok(response) => response,
+        Err(error) => {
+            if let Some(cause) = error.cause() {
+                tracing::error!(request = id, cause, "a request failed");
+            }
+            error.into_response()
+        }
     };
     let headers = response.headers_mut();
     headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, id);
+    }
     if let Some(namespace) = namespace {
         headers.insert(NAMESPACE, namespace);
     }
-    if is_head && !response.status().is_success() {
+    if method == Method::HEAD && !response.status().is_success() {
         // An error's text has no place in the answer to HEAD.
         let (mut parts, _) = response.into_parts();
         parts.headers.remove(header::CONTENT_TYPE);
         parts.headers.remove(header::CONTENT_LENGTH);
-        return Response::from_parts(parts, Body::empty());
+        response = Response::from_parts(parts, Body::empty());
+    }
+    let status = response.status().as_u16();
+    let sent = http_body::Body::size_hint(response.body())
+        .exact()
+        .unwrap_or(0);
+    let took = began.elapsed();
+    app.metrics.count(kind, status, took, sent, received);
+    if let Some((access, peer, uri, headers)) = log {
+        access.write(&Line {
+            id: &id,
+            peer,
+            method: &method,
+            uri: &uri,
+            headers: &headers,
+            status,
+            sent,
+            took,
+        });
     }
     response
 }
 
-async fn answer(app: &App, request: Request<Body>) -> Result<Response, ApiError> {
+/// The registry that a mirror asks for (`ns=`), to be named in the answer.
+fn namespace(uri: &http::Uri) -> Option<HeaderValue> {
+    let query = uri.query().filter(|query| query.contains("ns="))?;
+    let query = Query::parse(Some(query)).ok()?;
+    HeaderValue::try_from(query.get("ns")?).ok()
+}
+
+async fn answer(app: &App, request: Request<Body>, kind: &mut Kind) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let uri = &parts.uri;
     if uri.path().len() + uri.query().map_or(0, str::len) > URI_BYTES {
         return Err(ApiError::uri_too_long());
     }
     let endpoint = Endpoint::parse(uri.path()).map_err(|error| missing(&parts.method, error))?;
+    *kind = endpoint.kind();
     let query = Query::parse(uri.query())?;
     let call = Call {
         method: parts.method,
@@ -189,10 +300,7 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, ApiError> {
     match tokio::task::spawn_blocking(call).await {
         Ok(result) => Ok(result?),
-        Err(error) => {
-            tracing::error!(%error, "a request failed by a fault of the registry");
-            Err(ApiError::internal())
-        }
+        Err(error) => Err(ApiError::internal(error.to_string())),
     }
 }
 

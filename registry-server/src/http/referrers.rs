@@ -26,10 +26,8 @@ pub(super) async fn list(
     let referrers =
         blocking(move || registry.referrers(&name, &subject, wanted.as_deref(), after.as_ref()))
             .await?;
-    let body = serde_json::to_string(&Index::oci(referrers.entries)).map_err(|error| {
-        tracing::error!(%error, "a list of referrers cannot be written");
-        ApiError::internal()
-    })?;
+    let body = serde_json::to_string(&Index::oci(referrers.entries))
+        .map_err(|error| ApiError::internal(error.to_string()))?;
     let mut response = json(body);
     if let Ok(media_type) = HeaderValue::from_str(MediaType::INDEX.as_str()) {
         response

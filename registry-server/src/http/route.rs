@@ -33,7 +33,59 @@ pub enum Endpoint {
     Ready,
 }
 
+/// The kinds of endpoint, for counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `/v2/` and health.
+    Root,
+    /// Lists of repositories, tags, referrers.
+    List,
+    /// Blobs.
+    Blob,
+    /// Uploads.
+    Upload,
+    /// Manifests.
+    Manifest,
+    /// Paths that are none of ours.
+    Other,
+}
+
+impl Kind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 6] = [
+        Self::Root,
+        Self::List,
+        Self::Blob,
+        Self::Upload,
+        Self::Manifest,
+        Self::Other,
+    ];
+
+    /// The name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::List => "list",
+            Self::Blob => "blob",
+            Self::Upload => "upload",
+            Self::Manifest => "manifest",
+            Self::Other => "other",
+        }
+    }
+}
+
 impl Endpoint {
+    /// What kind of endpoint it is.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Root | Self::Health | Self::Ready => Kind::Root,
+            Self::Catalog | Self::Tags(_) | Self::Referrers(..) => Kind::List,
+            Self::Blob(..) => Kind::Blob,
+            Self::Uploads(_) | Self::Upload(..) => Kind::Upload,
+            Self::Manifest(..) => Kind::Manifest,
+        }
+    }
+
     /// Reads the path of a request, without its query.
     pub fn parse(path: &str) -> Result<Self, ApiError> {
         let rest = match path {

@@ -75,9 +75,7 @@ impl AsyncWrite for Stream {
         slice: &[u8],
     ) -> Poll<io::Result<usize>> {
         match mapped(slice) {
-            Some((mapping, offset)) => {
-                self.poll_send_file(context, &mapping, offset, slice.len())
-            }
+            Some((mapping, offset)) => self.poll_send_file(context, &mapping, offset, slice.len()),
             None => Pin::new(&mut self.0).poll_write(context, slice),
         }
     }
@@ -102,7 +100,11 @@ impl AsyncWrite for Stream {
             }
             // The head of an answer: held back until the file's first bytes go with it.
             Some(_) => self.poll_io(context, |socket| {
-                Ok(rustix::net::send(socket, &slices[0], SendFlags::MORE | SendFlags::NOSIGNAL)?)
+                Ok(rustix::net::send(
+                    socket,
+                    &slices[0],
+                    SendFlags::MORE | SendFlags::NOSIGNAL,
+                )?)
             }),
         }
     }

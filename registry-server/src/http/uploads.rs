@@ -167,7 +167,7 @@ fn check_place(headers: &HeaderMap, writer: &UploadWriter) -> Result<Option<u64>
     Ok(Some(size))
 }
 
-fn content_length(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     header_text(headers, &header::CONTENT_LENGTH)?.parse().ok()
 }
 

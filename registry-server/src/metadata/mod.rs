@@ -443,11 +443,17 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
     /// Does up to `limit` reviews that are due: removes what nothing keeps, and queues what that leaves behind.
     fn review(&self, now: Moment, delays: Delays, limit: usize) -> Result<Reviewed>;
 
+    /// When the next review is due.
+    fn next_review(&self) -> Result<Option<Moment>>;
+
     /// Removes the record of a blob that no repository holds. `false`: it is held again.
     fn forget_blob(&self, digest: &Digest) -> Result<bool>;
 
     /// Every blob whose bytes are in the blob store, behind `after`, sorted by digest.
     fn stored_blobs(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<BlobInfo>>;
+
+    /// Content that is kept here, small blobs and manifests, behind `after`, sorted by digest.
+    fn contents(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<(Digest, Vec<u8>)>>;
 
     /// Whether the blob is recorded, in whatever repository.
     fn knows_blob(&self, digest: &Digest) -> Result<bool>;

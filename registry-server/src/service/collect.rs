@@ -35,6 +35,10 @@ impl Registry {
     /// Does every review that is due, and forgets uploads that nothing comes for.
     pub fn collect(&self) -> Result<Collected> {
         let mut collected = Collected::default();
+        // A backup reads files by the list that it copied first; they must stay until it is done.
+        let Some(_removing) = self.removing()? else {
+            return Ok(collected);
+        };
         loop {
             let reviewed = self.metadata().review(self.now(), self.delays(), BATCH)?;
             collected.manifests += reviewed.manifests;
@@ -88,6 +92,9 @@ impl Registry {
     pub fn sweep(&self) -> Result<Collected> {
         let now = self.now();
         let mut collected = Collected::default();
+        let Some(_removing) = self.removing()? else {
+            return Ok(collected);
+        };
         let cutoff = now.minus(self.limits().upload_time.max(STRAY_AGE));
         collected.uploads = self.blobs().sweep(cutoff.system())?.ingests;
         let old = now.minus(STRAY_AGE);

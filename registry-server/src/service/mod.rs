@@ -136,14 +136,23 @@ impl Registry {
         &locks[usize::from(digest.as_bytes()[0]) % locks.len()]
     }
 
+    /// Keeps removals of blobs and copies of the whole registry apart; `None` while a copy is made.
+    fn removing(&self) -> Result<Option<std::fs::File>> {
+        Ok(crate::admin::removal_lock(self.blobs().root(), false)?)
+    }
+
     /// Refuses what would fill the disk to the point where reads and deletes fail.
     fn check_space(&self) -> Result<()> {
-        let disk = rustix::fs::statvfs(&self.0.disk).map_err(std::io::Error::from)?;
-        let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free_bytes < self.limits().reserve_bytes {
+        if self.free_bytes()? < self.limits().reserve_bytes {
             return Err(Error::NoSpace);
         }
         Ok(())
+    }
+
+    /// Free bytes on the disk of the blobs.
+    pub fn free_bytes(&self) -> Result<u64> {
+        let disk = rustix::fs::statvfs(&self.0.disk).map_err(std::io::Error::from)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 }
 

@@ -234,3 +234,22 @@ pub(super) fn known(connection: &Connection, digest: &Digest) -> Result<bool> {
         .prepare_cached("SELECT 1 FROM blobs WHERE digest = ?1")?
         .exists([digest.to_string()])?)
 }
+
+pub(super) fn contents(
+    connection: &Connection,
+    after: Option<&Digest>,
+    limit: usize,
+) -> Result<Vec<(Digest, Vec<u8>)>> {
+    let after = after.map(ToString::to_string).unwrap_or_default();
+    let mut statement = connection.prepare_cached(
+        "SELECT digest, content FROM blobs WHERE digest > ?1 AND content IS NOT NULL
+         UNION SELECT digest, content FROM manifests WHERE digest > ?1
+         ORDER BY digest LIMIT ?2",
+    )?;
+    let mut rows = statement.query(params![after, signed(limit as u64)])?;
+    let mut contents = Vec::new();
+    while let Some(row) = rows.next()? {
+        contents.push((parsed(&row.get::<_, String>(0)?)?, row.get(1)?));
+    }
+    Ok(contents)
+}

@@ -81,6 +81,13 @@ pub(super) fn run(
     Ok(reviewed)
 }
 
+pub(super) fn next(connection: &Connection) -> Result<Option<Moment>> {
+    let due: Option<i64> = connection
+        .prepare_cached("SELECT min(due_at) FROM reviews")?
+        .query_row([], |row| row.get(0))?;
+    Ok(due.map(Moment))
+}
+
 fn done(connection: &Connection, kind: &str, repository: i64, digest: &str) -> Result<()> {
     connection
         .prepare_cached(

@@ -168,6 +168,10 @@ impl MetadataStore for SqliteMetadata {
         self.write(move |c| review::run(c, now, delays, limit))
     }
 
+    fn next_review(&self) -> Result<Option<Moment>> {
+        self.read(review::next)
+    }
+
     fn forget_blob(&self, digest: &Digest) -> Result<bool> {
         let digest = *digest;
         self.write(move |c| blob::forget(c, &digest))
@@ -175,6 +179,10 @@ impl MetadataStore for SqliteMetadata {
 
     fn stored_blobs(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<BlobInfo>> {
         self.read(|c| blob::stored(c, after, limit))
+    }
+
+    fn contents(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<(Digest, Vec<u8>)>> {
+        self.read(|c| blob::contents(c, after, limit))
     }
 
     fn knows_blob(&self, digest: &Digest) -> Result<bool> {
