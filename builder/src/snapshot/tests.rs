@@ -505,6 +505,66 @@ fn a_tar_that_is_shorter_than_its_table_leaves_nothing() {
     assert_eq!(fs::read_dir(active).unwrap().count(), 0);
 }
 
+/// So many files that a second thread makes them.
+fn many_files(name_length: usize) -> Layer {
+    let mut writer = LayerWriter::new(Vec::new());
+    for number in 0..600_usize {
+        // One in a hundred is larger than what is handed to the thread.
+        let size = if number % 100 == 7 {
+            200_000
+        } else {
+            number * 11
+        };
+        let content = vec![number.to_le_bytes()[0]; size];
+        let name = format!("{number:0name_length$}");
+        let entry = Entry::new(name, Kind::File { size: size as u64 });
+        writer.file(&entry, &mut &content[..], None).unwrap();
+    }
+    let (tar, summary) = writer.finish().unwrap();
+    Layer { tar, summary }
+}
+
+#[test]
+fn many_files_are_made_by_two_threads() {
+    let (_place, store) = store();
+    if !is_root() {
+        return;
+    }
+    let layer = many_files(4);
+    let lower = materialize(&store, std::slice::from_ref(&layer), OverlayMode::User);
+    let root = &lower.unwrap()[0];
+    for entry in layer.summary.toc.iter() {
+        let content = entry.content().unwrap();
+        let name = std::str::from_utf8(entry.path()).unwrap();
+        let start = usize::try_from(content.offset).unwrap();
+        let end = start + usize::try_from(content.size).unwrap();
+        assert!(
+            fs::read(root.join(name)).unwrap() == layer.tar[start..end],
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_failure_of_either_thread_ends_both_and_leaves_nothing() {
+    let (_place, store) = store();
+    // No file system takes such names.
+    let error = materialize(&store, &[many_files(300)], OverlayMode::User).unwrap_err();
+    assert!(
+        matches!(error, SnapshotError::Io { action: "make", .. }),
+        "{error}"
+    );
+    let mut cut = many_files(4);
+    cut.tar.truncate(cut.tar.len() / 2);
+    let error = materialize(&store, &[cut], OverlayMode::User).unwrap_err();
+    let is_expected = matches!(
+        error,
+        SnapshotError::Layer { .. } | SnapshotError::Io { .. }
+    );
+    assert!(is_expected, "{error}");
+    assert!(store.list().unwrap().is_empty());
+}
+
 #[test]
 fn sockets_and_stubs_are_left_out() {
     let upper = tempfile::tempdir().unwrap();

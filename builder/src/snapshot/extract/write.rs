@@ -3,6 +3,7 @@
 //! One thread reads (and decompresses), others make the small files; large ones are written as they are read.
 
 use std::io::{self, Read, Write};
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -17,9 +18,13 @@ use super::super::error::{Doing, SnapshotError};
 use super::super::place::{BUFFER, Places, read_full};
 use super::Task;
 
-/// Files up to this size are handed to another thread; with the length of the queue it bounds the memory.
+/// Files up to this size are handed to another thread.
 const SMALL: u64 = 128 << 10;
-const QUEUE: usize = 64;
+/// They are handed over in batches of about so many bytes or files: waking a thread costs as much as making a file.
+const BATCH_BYTES: usize = 256 << 10;
+const BATCH_FILES: usize = 128;
+/// Batches that may wait; with their size it bounds the memory.
+const QUEUE: usize = 8;
 /// Fewer files than this are not worth a thread.
 const FEW: usize = 32;
 
@@ -63,8 +68,19 @@ impl Writer<'_> {
                 .name("layer-files".to_owned())
                 .spawn_scoped(scope, work)
                 .doing("start a thread for", b"")?;
-            // When it cannot be sent the other side has failed, and keeps the reason.
-            let result = self.read_all(&files, tar, &mut |job| Ok(jobs.send(job).is_ok()));
+            let (mut batch, mut bytes) = (Vec::new(), 0);
+            let mut hand_over = |job: Job| {
+                bytes += job.1.len();
+                batch.push(job);
+                if bytes < BATCH_BYTES && batch.len() < BATCH_FILES {
+                    return Ok(true);
+                }
+                bytes = 0;
+                // When it cannot be sent the other side has failed, and keeps the reason.
+                Ok(jobs.send(mem::take(&mut batch)).is_ok())
+            };
+            let result = self.read_all(&files, tar, &mut hand_over);
+            let _ = jobs.send(batch);
             drop(jobs);
             result
         })?;
@@ -74,9 +90,9 @@ impl Writer<'_> {
         }
     }
 
-    fn work(&self, incoming: Receiver<Job>, stop: &AtomicBool) -> Result<(), SnapshotError> {
+    fn work(&self, incoming: Receiver<Vec<Job>>, stop: &AtomicBool) -> Result<(), SnapshotError> {
         let mut places = Places::new(self.root);
-        for job in incoming {
+        for job in incoming.into_iter().flatten() {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
