@@ -32,7 +32,7 @@ struct Arguments {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// Configuration file (TOML), also by RBUILD_REGISTRY_CONFIG; none is needed.
+    /// Configuration file (TOML), also by `RBUILD_REGISTRY_CONFIG`; none is needed.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Directory that everything is kept in; made if it is not there [default: rbuild-registry-data].
@@ -159,6 +159,8 @@ fn run_server(config: &Config) -> Outcome {
         .init();
     let access: Option<Box<dyn Write + Send>> =
         config.access_log.then(|| Box::new(io::stderr()) as _);
+    // Before anybody can know that the server runs, and stop it.
+    let stop = serve::StopSignal::catch()?;
     let running = serve::start_with(config, access)?;
     let scheme = if config.tls.is_some() {
         "https"
@@ -170,7 +172,7 @@ fn run_server(config: &Config) -> Outcome {
     if let Some(address) = running.metrics_address() {
         say(&format!("metrics on http://{address}/metrics"))?;
     }
-    serve::wait_for_signal()?;
+    stop.wait();
     tracing::info!("stopping; requests under way are finished");
     running.shutdown();
     Ok(ExitCode::SUCCESS)

@@ -17,6 +17,7 @@ use hyper_util::service::TowerToHyperService;
 use rbuild_store::{Durability, FsBlobStore};
 use rustix::fs::FlockOperation;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
 use crate::admin;
@@ -223,6 +224,8 @@ pub fn start_with(
     let thread = std::thread::Builder::new()
         .name("registry".to_owned())
         .spawn(move || {
+            // All of it, not only the parts that are named below: its lock is held while the server runs.
+            let opened = opened;
             let verifier = verifier(&opened.registry, verify_bytes, server.stopped.clone());
             let metrics = metrics.map(|(listener, _)| listener);
             runtime.block_on(server.run(&opened.registry, listener, metrics));
@@ -496,25 +499,47 @@ async fn collect(registry: Registry, api: http::Api, mut stopped: watch::Receive
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::error!(error = ?error, "could not collect"),
             Err(error) => {
-                tracing::error!(%error, "the collection failed by a fault of the registry")
+                tracing::error!(%error, "the collection failed by a fault of the registry");
             }
         }
     }
 }
 
-/// Waits for SIGTERM or SIGINT.
-pub fn wait_for_signal() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        Ok(())
-    })
+/// SIGTERM and SIGINT, caught from the moment this is made.
+#[derive(Debug)]
+pub struct StopSignal {
+    runtime: tokio::runtime::Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignal {
+    /// Catches the signals.
+    pub fn catch() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()?;
+        let (terminate, interrupt) = {
+            let _context = runtime.enter();
+            (
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+            )
+        };
+        Ok(Self {
+            runtime,
+            terminate,
+            interrupt,
+        })
+    }
+
+    /// Waits for one of them.
+    pub fn wait(mut self) {
+        self.runtime.block_on(async {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
+        });
+    }
 }

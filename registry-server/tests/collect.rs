@@ -139,13 +139,16 @@ impl Fixture {
                 match open.content {
                     Content::Bytes(bytes) => assert_eq!(bytes, content(number)),
                     Content::Reader(reader) => {
-                        assert_eq!(reader.size(), content(number).len() as u64)
+                        assert_eq!(reader.size(), content(number).len() as u64);
                     }
                 }
                 true
             }
             Err(Error::BlobUnknown(_)) => false,
-            Err(error) => panic!("{error}"),
+            Err(error) => {
+                assert_eq!(error.to_string(), "", "the blob could not be read");
+                false
+            }
         }
     }
 
@@ -317,6 +320,9 @@ fn uploads_and_stray_files_are_swept() {
     assert_eq!(left, 0);
 }
 
+/// What a tag leads to: manifests, and the numbers of the blobs below them.
+type Closure = (Vec<Vec<u8>>, Vec<u8>);
+
 /// One step of a random life of a registry.
 #[derive(Debug, Clone)]
 enum Step {
@@ -378,7 +384,7 @@ proptest! {
         let fixture = fixture();
         let repositories = [name("a"), name("b")];
         // What each tag must lead to: the manifests and the blob numbers below it.
-        let mut tags: BTreeMap<(u8, u8), (Vec<Vec<u8>>, Vec<u8>)> = BTreeMap::new();
+        let mut tags: BTreeMap<(u8, u8), Closure> = BTreeMap::new();
         for step in steps {
             match step {
                 Step::PushBlob(r, n) => {

@@ -110,7 +110,7 @@ impl Server {
             .trim()
             .strip_prefix("listening on http://")
             .and_then(|text| text.parse().ok())
-            .unwrap_or_else(|| panic!("no address: {line:?}"));
+            .expect("the program tells its address");
         Self(child, address)
     }
 }

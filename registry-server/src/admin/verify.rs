@@ -61,14 +61,12 @@ impl Pace {
     /// Counts bytes, and waits until they are due. `true`: stop.
     fn spend(&mut self, bytes: usize) -> bool {
         self.bytes += bytes as u64;
-        let wait = if self.bytes_per_second == 0 {
-            Duration::ZERO
-        } else {
-            let due =
-                Duration::from_millis(self.bytes.saturating_mul(1000) / self.bytes_per_second);
-            due.saturating_sub(self.began.elapsed())
-        };
-        (self.stop)(wait)
+        let due = self
+            .bytes
+            .saturating_mul(1000)
+            .checked_div(self.bytes_per_second)
+            .map_or(Duration::ZERO, Duration::from_millis);
+        (self.stop)(due.saturating_sub(self.began.elapsed()))
     }
 }
 

@@ -194,6 +194,10 @@ mod optional {
         }
     }
 
+    #[expect(
+        clippy::ref_option,
+        reason = "called with a reference to the field, as for every kind of setting"
+    )]
     pub(super) fn show(value: &Option<SocketAddr>) -> String {
         value.as_ref().map(ToString::to_string).unwrap_or_default()
     }
@@ -307,7 +311,8 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let cases: [(&str, &[(&str, &str)], &str); 7] = [
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+        let cases: [Case<'_>; 7] = [
             ("lisen = \"x\"", &[], "nearest one is `listen`"),
             ("listen = \"x\"", &[], "`listen` in"),
             ("[limits]\nidle_time = \"soon\"", &[], "such as `90s`"),

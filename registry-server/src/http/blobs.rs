@@ -73,7 +73,7 @@ async fn get(
         range.end.saturating_sub(1)
     );
     let body = match found.content {
-        Some(bytes) => Body::from(cut(bytes.into(), range)),
+        Some(bytes) => Body::from(cut(&bytes.into(), range)),
         None => stored(app, digest, range).await?,
     };
     let mut response = Response::new(body);
@@ -91,7 +91,7 @@ async fn stored(app: &App, digest: Digest, range: Range<u64>) -> Result<Body, Ap
     if app.sends_files
         && let Some(mapping) = app.files.get(&digest)
     {
-        return Ok(Body::from(cut(mapping.bytes(), range)));
+        return Ok(Body::from(cut(&mapping.bytes(), range)));
     }
     let registry = app.registry.clone();
     if !app.sends_files {
@@ -105,11 +105,11 @@ async fn stored(app: &App, digest: Digest, range: Range<u64>) -> Result<Body, Ap
         Ok(files.insert(digest, file, length)?)
     })
     .await?;
-    Ok(Body::from(cut(mapping.bytes(), range)))
+    Ok(Body::from(cut(&mapping.bytes(), range)))
 }
 
 /// The part of what is in memory; both ends are at most its length.
-fn cut(bytes: Bytes, range: Range<u64>) -> Bytes {
+fn cut(bytes: &Bytes, range: Range<u64>) -> Bytes {
     let bound = |end: u64| usize::try_from(end).unwrap_or(bytes.len()).min(bytes.len());
     bytes.slice(bound(range.start)..bound(range.end))
 }

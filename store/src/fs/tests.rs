@@ -14,6 +14,9 @@ fn put(store: &FsBlobStore, content: &[u8]) -> BlobInfo {
     ingest.commit(Expected::Any).expect("commit")
 }
 
+/// A way to damage a file, with its name.
+type Damage<'a> = (&'a str, &'a dyn Fn(&Path));
+
 /// Whether the directory's file system keeps extended attributes; where it does not, damage is found by `verify` alone.
 fn has_seals(store: &FsBlobStore) -> bool {
     let file = File::open(store.root()).expect("root opens");
@@ -67,7 +70,6 @@ fn a_second_process_sees_the_same_store() {
 #[test]
 fn damage_counts_as_absent_and_heals_when_committed_again() {
     let content = b"precious content";
-    type Damage<'a> = (&'a str, &'a dyn Fn(&Path));
     let damages: [Damage<'_>; 3] = [
         ("truncated", &|path| {
             let file = fs::OpenOptions::new().write(true).open(path).expect("open");
