@@ -390,13 +390,13 @@ fn ended(outcome: Result<(), hyper::Error>) {
 
 /// Tells the service where its requests come from.
 fn with_peer(
-    service: TowerToHyperService<axum::Router>,
+    service: TowerToHyperService<http::Router>,
     peer: SocketAddr,
 ) -> impl Service<
     Request<Incoming>,
-    Response = axum::response::Response,
+    Response = http::Response,
     Error = Infallible,
-    Future = impl Future<Output = Result<axum::response::Response, Infallible>> + Send,
+    Future = impl Future<Output = Result<http::Response, Infallible>> + Send,
 > {
     hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(http::Peer(peer));

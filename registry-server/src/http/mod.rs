@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 
 use crate::service::Registry;
@@ -23,6 +22,8 @@ use query::Query;
 use route::{Endpoint, Kind};
 
 pub use access::Peer;
+pub use axum::Router;
+pub use axum::response::Response;
 
 mod access;
 mod blobs;
