@@ -9,6 +9,7 @@ mod archive;
 mod base;
 mod bench;
 mod compare;
+mod conformance;
 mod demo;
 mod engine;
 mod peers;
@@ -54,6 +55,11 @@ enum Task {
     Test,
     /// Let docker, podman, containerd, skopeo and umoci pull, run and unpack what rbuild built.
     Peers(Against),
+    /// Run the conformance program of the distribution specification against the registry.
+    Conformance {
+        /// The program; docs/registry-conformance.md says how to get it.
+        program: std::path::PathBuf,
+    },
     /// Build small cases with rbuild and with another builder and compare the images.
     Compare {
         /// The other builder; without it, all of them one after another.
@@ -100,6 +106,9 @@ fn run(task: Task) -> Result<()> {
         Task::Peers(against) => as_root(&against, |binaries| {
             peers::run(binaries, against.filter.clone())
         }),
+        Task::Conformance { program } => {
+            conformance::run(&Binaries::build(Profile::Debug)?, &program)
+        }
         Task::Compare { peer, against } => {
             let peers = peer.map_or_else(|| vec![Peer::Docker, Peer::Buildah], |peer| vec![peer]);
             as_root(&against, |binaries| {
