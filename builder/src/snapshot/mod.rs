@@ -282,6 +282,7 @@ impl SnapshotStore {
         for directory in [&active.container, &active.upper, &active.work] {
             fs::create_dir(directory).doing("make", bytes(directory))?;
         }
+        place::inherit_nothing(&active.upper)?;
         Ok(active)
     }
 

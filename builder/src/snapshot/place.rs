@@ -4,7 +4,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rbuild_image::layer::{file_name, parent};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use rustix::fs::{
+    CWD, Gid, Mode, OFlags, ResolveFlags, Uid, fchmod, fchown, fremovexattr, mkdirat, openat,
+    openat2,
+};
 use rustix::io::Errno;
 
 use super::error::{Doing, SnapshotError};
@@ -17,6 +20,21 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY
 pub(super) fn open_root(path: &std::path::Path) -> Result<OwnedFd, SnapshotError> {
     openat(CWD, path, OFlags::RDONLY | DIRECTORY, Mode::empty())
         .doing("open", path.as_os_str().as_encoded_bytes())
+}
+
+/// Lets what is made in a directory have nothing of where the store happens to be: neither the group of a
+/// set-group-id directory, nor a default access control list.
+pub(super) fn inherit_nothing(path: &std::path::Path) -> Result<(), SnapshotError> {
+    let directory = open_root(path)?;
+    match fremovexattr(&directory, "system.posix_acl_default") {
+        Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+        Err(error) => return Err(error).doing("open up", path.as_os_str().as_encoded_bytes()),
+    }
+    if rustix::process::geteuid().is_root() {
+        fchown(&directory, Some(Uid::ROOT), Some(Gid::ROOT))
+            .doing("set the owner of", path.as_os_str().as_encoded_bytes())?;
+    }
+    fchmod(&directory, Mode::RWXU).doing("set the mode of", path.as_os_str().as_encoded_bytes())
 }
 
 /// Opens what is at `path` below `root`, without following any link.

@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// The longest path that a layer may hold, in bytes.
-pub const MAX_PATH: usize = 65_535;
+/// The longest path and the longest link target that a layer may hold, in bytes: Linux takes no longer ones.
+pub const MAX_PATH: usize = 4_095;
 
 /// Begins the name of a whiteout (image-spec, layer.md, "Whiteouts").
 pub(crate) const WHITEOUT_PREFIX: &[u8] = b".wh.";

@@ -222,10 +222,11 @@ impl Changes {
 
     /// The path with the first link in its way replaced by its target; none when there is no link.
     fn first_link(&self, path: &[u8]) -> Result<Option<Vec<u8>>, LayerError> {
+        let key = key(path);
         let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         for (slash, _) in slashes {
             let (ancestor, rest) = (&path[..slash], &path[slash + 1..]);
-            let slot = self.slots.get(&key(ancestor));
+            let slot = self.slots.get(&key[..slash]);
             let Some(file) = slot.and_then(|slot| slot.file) else {
                 continue;
             };

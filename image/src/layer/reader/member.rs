@@ -252,7 +252,7 @@ fn member(
         EntryType::Directory => Kind::Directory,
         EntryType::Symlink => {
             let target = link();
-            if target.is_empty() || target.contains(&0) {
+            if target.is_empty() || target.len() > entry::MAX_PATH || target.contains(&0) {
                 return Err(bad("the link target"));
             }
             Kind::Symlink(target)

@@ -101,6 +101,9 @@ fn paths_are_clean_or_refused() {
         "inside the root",
     );
     check_refused(&[pax("path", b"a\0b"), file("x")], "inside the root");
+    check_refused(&[pax("path", &[b'a'; 4096]), file("x")], "inside the root");
+    let long = [pax("linkpath", &[b'a'; 4096]), member("x", b'2', "", b"")];
+    check_refused(&long, "link target");
     check_refused(&[file("./")], "root");
     check_refused(&[file("a"), file("a/b")], "inside `a`");
 }

@@ -161,6 +161,11 @@ fn what_makes_no_layer_is_refused() {
     check_refused(&[file("../a")], "`../a`");
     check_refused(&[file("/a")], "`/a`");
     check_refused(&[file("")], "root");
+    check_refused(&[file(&"a".repeat(4096))], "no path inside a layer");
+    check_refused(
+        &[Entry::new("l", Kind::Symlink(vec![b'a'; 4096]))],
+        "link target",
+    );
     check_refused(&[file("d/.wh.x")], "`.wh.`");
     check_refused(
         &[Entry::new("l", Kind::Hardlink(b"a".to_vec()))],

@@ -190,6 +190,7 @@ impl<'a> Record<'a> {
         if (kind == b'h' && (link.is_empty() || !entry::is_normal(link)))
             || (!has_link && !link.is_empty())
             || link.contains(&0)
+            || link.len() > entry::MAX_PATH
         {
             return refuse("a link");
         }

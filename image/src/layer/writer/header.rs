@@ -21,7 +21,7 @@ pub(super) fn blocks(entry: &Entry) -> Result<Vec<u8>, WriteError> {
         Kind::Symlink(target) | Kind::Hardlink(target) => target,
         _ => b"",
     };
-    if link.contains(&0) {
+    if link.contains(&0) || link.len() > entry::MAX_PATH {
         return Err(unrepresentable(entry, "the link target"));
     }
     main.put_cut(157, link);
