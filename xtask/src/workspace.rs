@@ -53,11 +53,8 @@ pub(crate) fn run_as_root(binaries: &Binaries, task: &[OsString]) -> Result<()> 
             std::env::var("PATH").unwrap_or_default()
         ))
         .arg(format!("CARGO_TARGET_DIR={}", target().display()))
-        .arg(format!("RBUILD_BIN={}", binaries.rbuild.display()))
-        .arg(format!(
-            "RBUILD_REGISTRY_BIN={}",
-            binaries.registry.display()
-        ))
+        .arg(format!("XTASK_RBUILD={}", binaries.rbuild.display()))
+        .arg(format!("XTASK_REGISTRY={}", binaries.registry.display()))
         .arg(program)
         .args(task)
         .run()
@@ -81,11 +78,11 @@ pub(crate) enum Profile {
 }
 
 impl Binaries {
-    /// Compiles both programs, unless `RBUILD_BIN` and `RBUILD_REGISTRY_BIN` name them.
+    /// Compiles both programs, unless `XTASK_RBUILD` and `XTASK_REGISTRY` name them.
     pub(crate) fn build(profile: Profile) -> Result<Self> {
         if let (Some(rbuild), Some(registry)) = (
-            std::env::var_os("RBUILD_BIN"),
-            std::env::var_os("RBUILD_REGISTRY_BIN"),
+            std::env::var_os("XTASK_RBUILD"),
+            std::env::var_os("XTASK_REGISTRY"),
         ) {
             return Ok(Self {
                 rbuild: rbuild.into(),
