@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::Digest;
-use crate::layer::{Kind, LayerSummary, Time, scan};
+use crate::layer::{Entry, Kind, LayerSummary, LayerWriter, Time, scan};
 
 /// A tree with what the dialects write differently.
 fn tree(root: &Path) -> String {
@@ -111,4 +111,76 @@ fn binary_owners_and_times_are_read() {
     let entry = summary.toc.find(b"f").unwrap();
     assert_eq!((entry.uid(), entry.gid()), (3_000_000, 4_000_000_000));
     assert_eq!(entry.mtime(), Time::from_seconds(-5));
+}
+
+#[test]
+fn the_tar_program_reads_what_we_write() {
+    let long = format!("{}/{}", "d".repeat(140), "f".repeat(90));
+    let longer = "g".repeat(200);
+    let with = |path: &str, uid, seconds, nanoseconds| Entry {
+        uid,
+        mode: 0o4711,
+        mtime: Time {
+            seconds,
+            nanoseconds,
+        },
+        ..Entry::new(path, Kind::File { size: 0 })
+    };
+    let mut noted = with("noted", 3_000_000_000, 1_600_000_000, 123_456_789);
+    noted
+        .xattrs
+        .insert(b"user.note".to_vec(), b"a\n=b".to_vec());
+    let mut writer = LayerWriter::new(Vec::new());
+    for entry in [
+        Entry::new("a", Kind::Directory),
+        with(&long, 7, 1, 0),
+        with(&longer, 7, 1, 0),
+        Entry::new("link", Kind::Symlink(vec![b't'; 150])),
+        Entry::new("name\u{e9}", Kind::Fifo),
+        noted,
+        Entry::new("z", Kind::Hardlink(b"noted".to_vec())),
+    ] {
+        writer.entry(&entry).unwrap();
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("layer.tar");
+    fs::write(&file, writer.finish().unwrap().0).unwrap();
+    let output = Command::new("tar")
+        .args([
+            "--list",
+            "--verbose",
+            "--full-time",
+            "--utc",
+            "--numeric-owner",
+        ])
+        .args(["--quoting-style=literal", "--xattrs", "--file"])
+        .arg(&file)
+        .env("LC_ALL", "C")
+        .output();
+    let Ok(output) = output else {
+        let required = std::env::var("RBUILD_REQUIRE").unwrap_or_default();
+        assert!(!required.split(',').any(|name| name == "tar"));
+        eprintln!("this test needs the program `tar`");
+        return;
+    };
+    assert!(
+        output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8_lossy(&output.stdout);
+    let words = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    let link = "t".repeat(150);
+    let want = [
+        "drwxr-xr-x 0/0 0 1970-01-01 00:00:00 a/".to_owned(),
+        format!("-rws--x--x 7/0 0 1970-01-01 00:00:01 {long}"),
+        format!("-rws--x--x 7/0 0 1970-01-01 00:00:01 {longer}"),
+        format!("lrwxrwxrwx 0/0 0 1970-01-01 00:00:00 link -> {link}"),
+        "prw-r--r-- 0/0 0 1970-01-01 00:00:00 name\u{e9}".to_owned(),
+        "-rws--x--x* 3000000000/0 0 2020-09-13 12:26:40.123456789 noted".to_owned(),
+        "hrws--x--x* 3000000000/0 0 2020-09-13 12:26:40.123456789 z link to noted".to_owned(),
+    ];
+    assert_eq!(words.collect::<Vec<_>>(), want);
 }
