@@ -135,7 +135,7 @@ pub(crate) fn ignore_file(dockerfile: &SourceFile, context: &Path) -> Outcome<Op
 }
 
 /// Shows diagnostics with their places, in the order of the source.
-pub(crate) fn show(printer: &Printer, source: &SourceFile, diagnostics: &[Diagnostic]) {
+pub(crate) fn show(printer: Printer, source: &SourceFile, diagnostics: &[Diagnostic]) {
     for diagnostic in diagnostics {
         let text = rbuild_parser::render(&source.name, &source.text, diagnostic);
         printer.raw(&paint(printer, diagnostic, text.trim_end()));
@@ -144,7 +144,7 @@ pub(crate) fn show(printer: &Printer, source: &SourceFile, diagnostics: &[Diagno
 }
 
 /// Colours the first word of a rendered diagnostic.
-fn paint(printer: &Printer, diagnostic: &Diagnostic, text: &str) -> String {
+fn paint(printer: Printer, diagnostic: &Diagnostic, text: &str) -> String {
     let style = if diagnostic.is_error() {
         Style::Error
     } else {

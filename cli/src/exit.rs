@@ -114,10 +114,10 @@ impl Failure {
             root = source;
         }
         let (nearest, root) = (error.to_string(), root.to_string());
-        if !nearest.contains(&root) {
-            self.causes.extend([nearest, root]);
-        } else {
+        if nearest.contains(&root) {
             self.causes.push(nearest);
+        } else {
+            self.causes.extend([nearest, root]);
         }
         self
     }

@@ -56,12 +56,12 @@ impl Printer {
     }
 
     /// Whether standard error is a terminal that understands cursor movements.
-    pub(crate) const fn is_terminal(&self) -> bool {
+    pub(crate) const fn is_terminal(self) -> bool {
         self.terminal
     }
 
     /// `text` in a style, where colours are wanted.
-    pub(crate) fn paint(&self, style: Style, text: &str) -> String {
+    pub(crate) fn paint(self, style: Style, text: &str) -> String {
         if self.colour {
             format!("{}{text}\x1b[0m", style.code())
         } else {
@@ -70,12 +70,13 @@ impl Printer {
     }
 
     /// A line on standard output. When nobody reads it any more, the command ends quietly.
-    pub(crate) fn line(&self, text: &str) -> Outcome<()> {
+    pub(crate) fn line(self, text: &str) -> Outcome<()> {
         self.bytes(format!("{text}\n").as_bytes())
     }
 
     /// Bytes on standard output.
-    pub(crate) fn bytes(&self, bytes: &[u8]) -> Outcome<()> {
+    #[expect(clippy::unused_self, reason = "only who has a printer may print")]
+    pub(crate) fn bytes(self, bytes: &[u8]) -> Outcome<()> {
         let mut out = io::stdout().lock();
         out.write_all(bytes)
             .and_then(|()| out.flush())
@@ -86,17 +87,18 @@ impl Printer {
     }
 
     /// Text on standard error, as it is. That nobody reads it is no reason to stop.
-    pub(crate) fn raw(&self, text: &str) {
+    #[expect(clippy::unused_self, reason = "only who has a printer may print")]
+    pub(crate) fn raw(self, text: &str) {
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 
     /// A line on standard error.
-    pub(crate) fn note(&self, text: &str) {
+    pub(crate) fn note(self, text: &str) {
         self.raw(&format!("{text}\n"));
     }
 
     /// A warning.
-    pub(crate) fn warning(&self, text: &str) {
+    pub(crate) fn warning(self, text: &str) {
         self.note(&format!(
             "{} {text}",
             self.paint(Style::Warning, "warning:")
@@ -104,12 +106,12 @@ impl Printer {
     }
 
     /// A hint.
-    pub(crate) fn hint(&self, text: &str) {
+    pub(crate) fn hint(self, text: &str) {
         self.note(&format!("{} {text}", self.paint(Style::Hint, "hint:")));
     }
 
     /// A failure: what, why, what to do.
-    pub(crate) fn failure(&self, failure: &Failure) {
+    pub(crate) fn failure(self, failure: &Failure) {
         if !failure.message.is_empty() {
             let mut text = format!(
                 "{} {}\n",
@@ -117,7 +119,7 @@ impl Printer {
                 failure.message
             );
             for cause in &failure.causes {
-                text.push_str(&format!("  caused by: {cause}\n"));
+                text.extend(["  caused by: ", cause, "\n"]);
             }
             self.raw(&text);
         }

@@ -106,7 +106,7 @@ impl Session {
     }
 
     /// The image that the user means by a name or an id.
-    pub(crate) fn find(&self, store: &LocalStore, text: &str) -> Outcome<Found> {
+    pub(crate) fn find(store: &LocalStore, text: &str) -> Outcome<Found> {
         match store
             .find(text)
             .doing(|| format!("cannot look up `{text}`"))?
@@ -119,11 +119,11 @@ impl Session {
                         .hint(format!("give more digits of one of {}", ids.join(", "))),
                 )
             }
-            Lookup::Missing => Err(self.not_found(store, text)),
+            Lookup::Missing => Err(Self::not_found(store, text)),
         }
     }
 
-    fn not_found(&self, store: &LocalStore, text: &str) -> Failure {
+    fn not_found(store: &LocalStore, text: &str) -> Failure {
         let failure = Failure::input(format!("there is no image `{text}` in the local store"));
         let names: Vec<String> = store
             .names()

@@ -38,7 +38,7 @@ pub(crate) fn read(store: &LocalStore, input: impl Read + Send + 'static) -> Out
     let contents = Contents::read(store, input)?;
     let mut loaded = Vec::new();
     for (descriptor, names) in contents.images(store)? {
-        contents.check(store, &descriptor)?;
+        check(store, &descriptor)?;
         let image = store
             .record_image(&descriptor)
             .doing(|| "cannot record a loaded image")?;
@@ -85,9 +85,10 @@ impl Contents {
                     .link_name_bytes()
                     .map(|target| String::from_utf8_lossy(&target).into_owned())
                     .unwrap_or_default();
-                let target = match kind.is_symlink() {
-                    true => beside(&name, &target),
-                    false => normal(&target),
+                let target = if kind.is_symlink() {
+                    beside(&name, &target)
+                } else {
+                    normal(&target)
                 };
                 contents.links.insert(name, target);
             } else if kind.is_file() && DOCUMENTS.contains(&name.as_str()) {
@@ -134,7 +135,7 @@ impl Contents {
         if let Some(index) = self.json::<Index>("index.json")? {
             let mut images = Vec::new();
             for entry in &index.manifests {
-                let Some(manifest) = self.choose(store, entry, INDEX_DEPTH)? else {
+                let Some(manifest) = choose(store, entry, INDEX_DEPTH)? else {
                     continue;
                 };
                 let mut names: Vec<Reference> = name_of(entry).into_iter().collect();
@@ -154,41 +155,6 @@ impl Contents {
             add(&mut images, manifest, entry_names(entry)?);
         }
         Ok(images)
-    }
-
-    /// The image manifest that an entry of an index leads to; `None` if none is for this platform.
-    fn choose(
-        &self,
-        store: &LocalStore,
-        entry: &Descriptor,
-        depth: usize,
-    ) -> Outcome<Option<Descriptor>> {
-        let is_here = || {
-            store
-                .blobs()
-                .stat(&entry.digest)
-                .doing(|| "cannot read the local store")
-        };
-        if entry.media_type.is_manifest() {
-            // An artifact (a signature, an attestation) is no image.
-            if is_here()?.is_none() {
-                return Err(missing(&entry.digest.to_string()));
-            }
-            let manifest: Manifest = document(store, &entry.digest, "a manifest")?;
-            return Ok(manifest
-                .config
-                .media_type
-                .is_config()
-                .then(|| entry.clone()));
-        }
-        if !entry.media_type.is_index() || depth == 0 || is_here()?.is_none() {
-            return Ok(None);
-        }
-        let index: Index = document(store, &entry.digest, "an index")?;
-        match index.choose(&Platform::host()) {
-            Some(chosen) => self.choose(store, chosen, depth - 1),
-            None => Ok(None),
-        }
     }
 
     fn docker_names(
@@ -234,24 +200,54 @@ impl Contents {
             .put_document(MediaType::MANIFEST, &bytes)
             .doing(writing)
     }
+}
 
-    /// Checks that the layers are what the config promises, and notes it.
-    fn check(&self, store: &LocalStore, manifest: &Descriptor) -> Outcome<()> {
-        let manifest: Manifest = document(store, &manifest.digest, "a manifest")?;
-        let config: ImageConfig = document(store, &manifest.config.digest, "a config")?;
-        let diff_ids = &config.rootfs.diff_ids;
-        if diff_ids.len() != manifest.layers.len() {
-            return Err(Failure::input(format!(
-                "an image of the archive has {} layers and its config {}",
-                manifest.layers.len(),
-                diff_ids.len()
-            )));
+/// The image manifest that an entry of an index leads to; `None` if none is for this platform.
+fn choose(store: &LocalStore, entry: &Descriptor, depth: usize) -> Outcome<Option<Descriptor>> {
+    let is_here = || {
+        store
+            .blobs()
+            .stat(&entry.digest)
+            .doing(|| "cannot read the local store")
+    };
+    if entry.media_type.is_manifest() {
+        // An artifact (a signature, an attestation) is no image.
+        if is_here()?.is_none() {
+            return Err(missing(&entry.digest.to_string()));
         }
-        for (layer, diff_id) in manifest.layers.iter().zip(diff_ids) {
-            check_layer(store, layer, *diff_id)?;
-        }
-        Ok(())
+        let manifest: Manifest = document(store, &entry.digest, "a manifest")?;
+        return Ok(manifest
+            .config
+            .media_type
+            .is_config()
+            .then(|| entry.clone()));
     }
+    if !entry.media_type.is_index() || depth == 0 || is_here()?.is_none() {
+        return Ok(None);
+    }
+    let index: Index = document(store, &entry.digest, "an index")?;
+    match index.choose(&Platform::host()) {
+        Some(chosen) => choose(store, chosen, depth - 1),
+        None => Ok(None),
+    }
+}
+
+/// Checks that the layers are what the config promises, and notes it.
+fn check(store: &LocalStore, manifest: &Descriptor) -> Outcome<()> {
+    let manifest: Manifest = document(store, &manifest.digest, "a manifest")?;
+    let config: ImageConfig = document(store, &manifest.config.digest, "a config")?;
+    let diff_ids = &config.rootfs.diff_ids;
+    if diff_ids.len() != manifest.layers.len() {
+        return Err(Failure::input(format!(
+            "an image of the archive has {} layers and its config {}",
+            manifest.layers.len(),
+            diff_ids.len()
+        )));
+    }
+    for (layer, diff_id) in manifest.layers.iter().zip(diff_ids) {
+        check_layer(store, layer, *diff_id)?;
+    }
+    Ok(())
 }
 
 fn add(

@@ -9,6 +9,10 @@ use super::secret::SecretArg;
 
 /// `build`
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(crate) struct BuildArgs {
     /// Name of the image (can be repeated)
     #[arg(long, short, value_name = "NAME[:TAG]", value_parser = name)]

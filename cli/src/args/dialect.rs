@@ -204,7 +204,7 @@ pub(crate) fn remote_context(context: &OsStr) -> Option<&'static str> {
             && text
                 .split('#')
                 .next()
-                .is_some_and(|url| url.ends_with(".git")))
+                .is_some_and(|url| url.rsplit('.').next() == Some("git")))
     {
         Some("a context from a git repository")
     } else if is(&["http://", "https://"]) {

@@ -19,6 +19,10 @@ pub(crate) enum OutputFormat {
 
 /// `images`
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(crate) struct ImagesArgs {
     /// Print image ids only
     #[arg(long, short)]

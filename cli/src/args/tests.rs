@@ -48,8 +48,8 @@ fn check_refused(line: &str, hint: &str) {
 #[test]
 fn flags_that_only_docker_has_are_named() {
     check_refused(
-        "rbuild --secret id=x .",
-        "`--secret` of docker's `build` is not supported yet",
+        "rbuild --ssh default .",
+        "`--ssh` of docker's `build` is not supported yet",
     );
     check_refused("rbuild build --cache-from x .", "the cache is local");
     check_refused("rbuild build -o out .", "rbuild save");

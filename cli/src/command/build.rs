@@ -195,7 +195,7 @@ fn failure(
 ) -> Failure {
     match error {
         BuildError::Diagnostics(diagnostics) => {
-            dockerfile::show(&session.printer, source, &diagnostics);
+            dockerfile::show(session.printer, source, &diagnostics);
             Failure::silent(Exit::Failed)
         }
         BuildError::Step(failed) => {
@@ -213,7 +213,7 @@ fn failure(
 
 /// Shows a step that failed: its last output, then the instruction in its Dockerfile.
 fn show_step(session: &Session, source: &SourceFile, failed: &StepFailure, display: &Display) {
-    let printer = &session.printer;
+    let printer = session.printer;
     let lines = clean_lines(&failed.tail);
     if !lines.is_empty() {
         let rule = "------";

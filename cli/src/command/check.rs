@@ -31,7 +31,7 @@ pub(crate) fn run(args: &CheckArgs, session: &Session) -> Outcome {
     match args.format {
         CheckFormat::Json => session.printer.line(&as_json(&source, &found))?,
         CheckFormat::Text => {
-            dockerfile::show(&session.printer, &source, &found);
+            dockerfile::show(session.printer, &source, &found);
             session.printer.note(&summary(&source, &found));
         }
     }

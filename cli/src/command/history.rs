@@ -17,12 +17,13 @@ const INSTRUCTION_WIDTH: usize = 45;
 
 pub(crate) fn run(args: &HistoryArgs, session: &Session) -> Outcome {
     let store = session.store()?;
-    let image = session.find(&store, &args.image)?.image;
+    let image = Session::find(&store, &args.image)?.image;
     let documents = documents(&store, &image)?;
     let config = documents.config.value();
-    let id = match args.no_trunc {
-        true => image.image_id.to_string(),
-        false => image.image_id.short(),
+    let id = if args.no_trunc {
+        image.image_id.to_string()
+    } else {
+        image.image_id.short()
     };
     let mut layers = config.rootfs.diff_ids.iter();
     let mut entries = Vec::new();
@@ -50,9 +51,10 @@ pub(crate) fn run(args: &HistoryArgs, session: &Session) -> Outcome {
             .unwrap_or_default()
             .replace('\t', " ");
         let comment = entry.comment.clone().unwrap_or_default();
-        let shown_size = match args.human {
-            true => human::size(*size),
-            false => size.to_string(),
+        let shown_size = if args.human {
+            human::size(*size)
+        } else {
+            size.to_string()
         };
         if args.format == OutputFormat::Json {
             let line = json!({
@@ -69,13 +71,15 @@ pub(crate) fn run(args: &HistoryArgs, session: &Session) -> Outcome {
         let by = by.replace('\n', " ");
         rows.push(vec![
             name.to_owned(),
-            match args.human {
-                true => human::ago(Some(&created), now),
-                false => created,
+            if args.human {
+                human::ago(Some(&created), now)
+            } else {
+                created
             },
-            match args.no_trunc {
-                true => by,
-                false => human::shorten(&by, INSTRUCTION_WIDTH),
+            if args.no_trunc {
+                by
+            } else {
+                human::shorten(&by, INSTRUCTION_WIDTH)
             },
             shown_size,
             comment,

@@ -40,9 +40,12 @@ pub(crate) fn run(args: &ImagesArgs, session: &Session) -> Outcome {
             &b.digest,
         ))
     });
-    let id = |row: &Row| match args.no_trunc {
-        true => row.id.to_string(),
-        false => row.id.short(),
+    let id = |row: &Row| {
+        if args.no_trunc {
+            row.id.to_string()
+        } else {
+            row.id.short()
+        }
     };
     if args.quiet {
         let mut seen = HashSet::new();

@@ -18,9 +18,7 @@ pub(crate) fn run(args: &InspectArgs, session: &Session) -> Outcome {
     let mut found = Vec::new();
     let mut outcome = Ok(Exit::Done);
     for text in &args.images {
-        let image = session
-            .find(&store, text)
-            .and_then(|found| describe(&store, &found.image));
+        let image = Session::find(&store, text).and_then(|found| describe(&store, &found.image));
         match image {
             Ok(image) => found.push(image),
             Err(failure) => {
@@ -79,6 +77,7 @@ struct RootFs {
 /// The fields that docker always shows; those that only some images have come last.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
+#[expect(clippy::struct_excessive_bools, reason = "docker's fields")]
 struct Container {
     hostname: &'static str,
     domainname: &'static str,

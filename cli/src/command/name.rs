@@ -12,7 +12,7 @@ use crate::session::Session;
 pub(crate) fn tag(args: &TagArgs, session: &Session) -> Outcome {
     let store = session.store()?;
     let _working = store.session().doing(|| "cannot lock the local store")?;
-    let found = session.find(&store, &args.source)?;
+    let found = Session::find(&store, &args.source)?;
     store
         .tag(&args.target, &found.image.descriptor)
         .doing(|| format!("cannot give the name `{}`", args.target.familiar()))?;
@@ -46,7 +46,7 @@ pub(crate) fn remove(args: &RmiArgs, session: &Session) -> Outcome {
 /// `true`: an image is gone, not only a name.
 fn remove_one(store: &LocalStore, session: &Session, text: &str, force: bool) -> Outcome<bool> {
     let writing = || format!("cannot remove `{text}`");
-    let found = session.find(store, text)?;
+    let found = Session::find(store, text)?;
     let id = found.image.image_id;
     let names = names_of(store, id)?;
     let tags: Vec<&Reference> = names.iter().filter(|name| name.digest.is_none()).collect();

@@ -36,7 +36,7 @@ pub(crate) fn push_names(
             .doing(|| format!("cannot look up `{}`", name.familiar()))?;
         let descriptor = match descriptor {
             Some(descriptor) => descriptor,
-            None => session.find(store, &name.familiar())?.image.descriptor,
+            None => Session::find(store, &name.familiar())?.image.descriptor,
         };
         if !quiet {
             session.printer.note(&format!(

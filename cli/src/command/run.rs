@@ -75,7 +75,7 @@ fn image(store: &LocalStore, session: &Session, text: &str) -> Outcome<Found> {
         transfers.finish();
         pulled?;
     }
-    session.find(store, text)
+    Session::find(store, text)
 }
 
 fn container(args: &RunArgs, config: &ContainerConfig, root: &ImageRoot) -> Outcome<Container> {

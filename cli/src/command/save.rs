@@ -14,7 +14,7 @@ pub(crate) fn run(args: &SaveArgs, session: &Session) -> Outcome {
     let _working = store.session().doing(|| "cannot lock the local store")?;
     let mut images: Vec<Saved> = Vec::new();
     for text in &args.images {
-        let found = session.find(&store, text)?;
+        let found = Session::find(&store, text)?;
         let name = found.reference.filter(|name| name.digest.is_none());
         match images
             .iter_mut()

@@ -3,6 +3,7 @@
 //! A frame is one write: up to where the last one began, each line anew with what follows it erased, then the rest of the screen erased.
 //! Nothing flickers, and nothing has to be restored when the process ends: the cursor always stands below the frame.
 
+use std::fmt::Write;
 use std::io;
 
 use rustix::termios::tcgetwinsize;
@@ -80,7 +81,7 @@ impl Live {
         let mut out = String::new();
         let up = rows(&self.drawn, columns);
         if up > 0 {
-            out.push_str(&format!("\r\x1b[{up}A"));
+            let _ = write!(out, "\r\x1b[{up}A");
         }
         self.drawn.clear();
         for (index, line) in done.iter().chain(frame).enumerate() {

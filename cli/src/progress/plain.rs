@@ -1,6 +1,7 @@
 //! Progress as lines, in the form of BuildKit's plain progress.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -62,21 +63,22 @@ impl Plain {
                 done,
                 total,
             } if total > 0 && done >= total => {
-                state.open(step, &mut out);
-                out.push_str(&format!(
-                    "#{} {label} {} done\n",
-                    step + 1,
-                    human::size(total)
-                ));
+                let known = state.steps.get_mut(&step);
+                if known.is_some_and(|known| known.moved.insert(label.to_owned())) {
+                    state.open(step, &mut out);
+                    let size = human::size(total);
+                    let _ = writeln!(out, "#{} {label} {size} done", step + 1);
+                }
             }
             BuildEvent::StepFinished {
                 step,
                 cached,
                 duration,
             } => {
-                let end = match cached {
-                    true => "CACHED".to_owned(),
-                    false => format!("DONE {}", human::seconds(duration)),
+                let end = if cached {
+                    "CACHED".to_owned()
+                } else {
+                    format!("DONE {}", human::seconds(duration))
                 };
                 state.close(step, &end, &mut out);
             }
@@ -84,7 +86,7 @@ impl Plain {
                 state.close(step, &failed(duration), &mut out);
             }
             BuildEvent::StepCancelled { step } => state.close(step, "CANCELED", &mut out),
-            BuildEvent::Notice(text) => out.push_str(&format!("{text}\n")),
+            BuildEvent::Notice(text) => out.extend([text, "\n"]),
             _ => {}
         }
         if !out.is_empty() {
@@ -104,10 +106,10 @@ impl State {
             return;
         }
         if let Some(other) = self.current.replace(step) {
-            out.push_str(&format!("#{} ...\n\n", other + 1));
+            let _ = write!(out, "#{} ...\n\n", other + 1);
         }
         let name = self.steps.get(&step).map_or("", |step| step.name.as_str());
-        out.push_str(&format!("#{} {name}\n", step + 1));
+        let _ = writeln!(out, "#{} {name}", step + 1);
     }
 
     fn output(&mut self, step: usize, bytes: &[u8], out: &mut String) {
@@ -126,7 +128,7 @@ impl State {
         let since = self.steps.get(&step).map(|step| step.started.elapsed());
         let since = since.unwrap_or_default().as_secs_f64();
         for line in lines {
-            out.push_str(&format!("#{} {since:.3} {line}\n", step + 1));
+            let _ = writeln!(out, "#{} {since:.3} {line}", step + 1);
         }
     }
 
@@ -137,7 +139,7 @@ impl State {
         }
         self.print(step, &rest, out);
         self.open(step, out);
-        out.push_str(&format!("#{} {end}\n\n", step + 1));
+        let _ = write!(out, "#{} {end}\n\n", step + 1);
         self.current = None;
         self.steps.remove(&step);
     }

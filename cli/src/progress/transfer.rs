@@ -155,10 +155,11 @@ impl State {
     }
 }
 
-const BAR: u64 = 30;
+const BAR: u8 = 30;
 
 fn bar(done: u64, total: u64) -> String {
-    let full = usize::try_from(done.saturating_mul(BAR) / total.max(1)).unwrap_or(0);
-    let full = full.min(BAR as usize);
-    format!("[{}{}]", "=".repeat(full), " ".repeat(BAR as usize - full))
+    let full = done.saturating_mul(u64::from(BAR)) / total.max(1);
+    let full = u8::try_from(full).unwrap_or(BAR).min(BAR);
+    let signs = |sign: &str, count: u8| sign.repeat(usize::from(count));
+    format!("[{}{}]", signs("=", full), signs(" ", BAR - full))
 }

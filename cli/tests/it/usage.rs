@@ -20,7 +20,7 @@ fn what_is_not_understood_is_refused() {
     let mut world = World::new();
     for arguments in [
         &["build", "--no-cahce", "."][..],
-        &["build", "--secret", "id=a", "."],
+        &["build", "--ssh", "default", "."],
         &["build", "--cache-to=type=local,dest=x", "."],
         &["build", "-o", "out", "."],
         &["build", "--build-context", "a=b", "."],

@@ -47,7 +47,7 @@ impl World {
             missing("busybox", "there is no /bin/busybox");
             return None;
         };
-        let mut world = Self::new();
+        let world = Self::new();
         let archive = busybox_archive(&busybox);
         fs::write(world.path("busybox.tar"), archive).expect("write");
         let done = world.quietly(&["load", "-q", "-i", "busybox.tar"]);
@@ -158,9 +158,12 @@ impl World {
     fn note(&mut self, arguments: &[&str], done: &Done) {
         let shown: Vec<String> = arguments
             .iter()
-            .map(|argument| match argument.contains(' ') {
-                true => format!("'{argument}'"),
-                false => (*argument).to_owned(),
+            .map(|argument| {
+                if argument.contains(' ') {
+                    format!("'{argument}'")
+                } else {
+                    (*argument).to_owned()
+                }
             })
             .collect();
         let code = done
@@ -169,7 +172,7 @@ impl World {
         let mut entry = format!("$ rbuild {}\n=> {code}\n", shown.join(" "));
         for (title, text) in [("stdout", &done.stdout), ("stderr", &done.stderr)] {
             if !text.is_empty() {
-                entry.push_str(&format!("--- {title}\n{}\n", self.normal(text)));
+                entry.extend(["--- ", title, "\n", &self.normal(text), "\n"]);
             }
         }
         self.log.push_str(&entry);
@@ -218,6 +221,7 @@ fn done(output: &Output) -> Done {
 }
 
 /// Says that a test cannot run here, and fails where that is not accepted.
+#[expect(clippy::print_stderr, reason = "it is for who reads the test's output")]
 pub(crate) fn missing(capability: &str, why: &str) {
     let required = std::env::var("RBUILD_REQUIRE").unwrap_or_default();
     assert!(

@@ -155,8 +155,7 @@ impl LocalStore {
         if !live.blobs.mark(digest) {
             return Ok(());
         }
-        // A manifest that is gone or damaged reaches nothing.
-        let Ok(Some(manifest)) = self.manifest(&digest) else {
+        let Some(manifest) = readable(self.manifest(&digest))? else {
             return Ok(());
         };
         let manifest = manifest.value();
@@ -164,7 +163,7 @@ impl LocalStore {
         for layer in &manifest.layers {
             live.blobs.mark(layer.digest);
         }
-        if let Ok(Some(config)) = self.config(&manifest.config.digest) {
+        if let Some(config) = readable(self.config(&manifest.config.digest))? {
             let layers = &config.value().rootfs.diff_ids;
             live.layers.extend(layers.iter().copied());
             let stacks = (1..=layers.len()).filter_map(|height| ChainId::of(&layers[..height]));
@@ -244,5 +243,13 @@ impl LocalStore {
             }
         }
         Ok(true)
+    }
+}
+
+/// What is damaged reaches nothing; what cannot be read at the moment must not be taken for that.
+fn readable<T>(document: io::Result<Option<T>>) -> io::Result<Option<T>> {
+    match document {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+        document => document,
     }
 }
