@@ -26,6 +26,9 @@ impl Parsed {
     }
 }
 
+/// How many problems of one file are told; who has more has another problem.
+const MAX_DIAGNOSTICS: usize = 100;
+
 /// The largest source that spans can address.
 const MAX_BYTES: usize = u32::MAX as usize - 1;
 
@@ -44,6 +47,15 @@ pub fn parse(source: &str) -> Parsed {
         stages(&mut parsed, source);
     }
     parsed.diagnostics.sort_by_key(|diagnostic| diagnostic.span);
+    let more = parsed.diagnostics.len().saturating_sub(MAX_DIAGNOSTICS);
+    if more > 0 {
+        parsed.diagnostics.truncate(MAX_DIAGNOSTICS);
+        let end = Span::at(offset(source.len()));
+        let message = format!("there are {more} more problems; is this a Dockerfile?");
+        parsed
+            .diagnostics
+            .push(Diagnostic::error("too-many-problems", end, message));
+    }
     parsed
 }
 

@@ -1,5 +1,7 @@
 //! Lines and columns of a source, found on demand.
 
+use std::cell::Cell;
+
 use crate::span::{Span, offset};
 
 /// A place as people count it: both from 1, columns in characters.
@@ -27,6 +29,11 @@ pub fn line_column(source: &str, at: u32) -> LineColumn {
 pub struct LineIndex<'s> {
     source: &'s str,
     starts: Vec<u32>,
+    /// Every character is one byte, so that columns need no counting.
+    ascii: bool,
+    /// The last answer: an offset and its place. Most questions come in order, and columns are
+    /// counted on from it; so even one very long line is counted only once.
+    last: Cell<(usize, LineColumn)>,
 }
 
 impl<'s> LineIndex<'s> {
@@ -40,6 +47,8 @@ impl<'s> LineIndex<'s> {
         Self {
             source,
             starts: std::iter::once(0).chain(after).collect(),
+            ascii: source.is_ascii(),
+            last: Cell::new((0, LineColumn { line: 1, column: 1 })),
         }
     }
 
@@ -54,14 +63,26 @@ impl<'s> LineIndex<'s> {
             .partition_point(|start| *start as usize <= end)
             .max(1);
         let start = self.starts[line - 1] as usize;
-        LineColumn {
-            line,
-            column: self.source[start..end]
+        if self.ascii {
+            return LineColumn {
+                line,
+                column: end - start + 1,
+            };
+        }
+        let (from, before) = match self.last.get() {
+            (offset, place) if place.line == line && (start..=end).contains(&offset) => {
+                (offset, place.column)
+            }
+            _ => (start, 1),
+        };
+        let column = before
+            + self.source[from..end]
                 .chars()
                 .filter(|c| *c != '\u{feff}')
-                .count()
-                + 1,
-        }
+                .count();
+        let place = LineColumn { line, column };
+        self.last.set((end, place));
+        place
     }
 
     /// The span of a line, counted from 1, without its line end.

@@ -1,5 +1,7 @@
 //! `COPY` and `ADD`.
 
+use std::collections::HashMap;
+
 use super::Heredoc;
 use super::flag::{Kind, Known};
 use super::read::Reader;
@@ -132,21 +134,28 @@ fn sources(reader: &mut Reader<'_>) -> Option<Sources> {
         reader.error("heredoc-destination", destination.span, message, None);
         return None;
     }
+    let given = &reader.statement.heredocs;
+    let bodies: HashMap<&str, &Heredoc> = given
+        .iter()
+        .map(|heredoc| (heredoc.name.as_str(), heredoc))
+        .collect();
     let mut paths = Vec::with_capacity(words.len());
     let mut heredocs: Vec<Heredoc> = Vec::new();
     for word in words {
-        let within = reader
-            .statement
-            .heredocs
-            .iter()
-            .find(|heredoc| heredoc.span.contains(word.span));
-        match (marker(word.raw()), within) {
-            (Some(marker), _) => heredocs.push(named(marker, &word, &reader.statement.heredocs)),
-            (None, Some(heredoc)) if heredocs.last() != Some(heredoc) => {
-                heredocs.push(heredoc.clone());
-            }
-            (None, Some(_)) => {}
-            (None, None) => paths.push(word),
+        if let Some(marker) = marker(word.raw()) {
+            let body = bodies.get(marker.name.as_str()).copied();
+            heredocs.push(named(marker, &word, body));
+            continue;
+        }
+        // A marker with a blank after `<<` is several words; the first stands for it.
+        let before = given.partition_point(|heredoc| heredoc.span.end <= word.span.start);
+        match given
+            .get(before)
+            .filter(|heredoc| heredoc.span.contains(word.span))
+        {
+            Some(heredoc) if heredocs.last() != Some(heredoc) => heredocs.push(heredoc.clone()),
+            Some(_) => {}
+            None => paths.push(word),
         }
     }
     Some(Sources {
@@ -158,11 +167,7 @@ fn sources(reader: &mut Reader<'_>) -> Option<Sources> {
 
 /// The body that belongs to a marker: the last of that name; none gives an empty file, as in
 /// `BuildKit`, where the JSON form has markers but no bodies.
-fn named(marker: Marker, word: &Word, heredocs: &[Heredoc]) -> Heredoc {
-    let body = heredocs
-        .iter()
-        .rev()
-        .find(|heredoc| heredoc.name == marker.name);
+fn named(marker: Marker, word: &Word, body: Option<&Heredoc>) -> Heredoc {
     Heredoc {
         name: marker.name,
         fd: marker.fd,

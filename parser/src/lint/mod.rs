@@ -148,11 +148,8 @@ pub fn lint_with(parsed: &Parsed, source: &str, options: &Options<'_>) -> Vec<Di
             list: Vec::new(),
         };
         (rule.check)(&view, &mut findings);
-        let kept = |finding: &Diagnostic| {
-            !skips
-                .iter()
-                .any(|(span, skip)| span.contains(finding.span) && !skip.runs(rule))
-        };
+        let kept =
+            |finding: &Diagnostic| skip_at(&skips, finding.span).is_none_or(|skip| skip.runs(rule));
         found.extend(findings.list.into_iter().filter(kept));
     }
     found.append(&mut problems);
@@ -165,7 +162,14 @@ pub fn lint_with(parsed: &Parsed, source: &str, options: &Options<'_>) -> Vec<Di
     found
 }
 
-/// What comments right above an instruction skip for it.
+/// The settings for the instruction that a finding is about; the list is in order of the source.
+fn skip_at(skips: &[(Span, Config)], at: Span) -> Option<&Config> {
+    let after = skips.partition_point(|(span, _)| span.start <= at.start);
+    let (span, config) = skips.get(after.checked_sub(1)?)?;
+    span.contains(at).then_some(config)
+}
+
+/// What comments right above an instruction skip for it; the first such comment counts.
 fn skips(parsed: &Parsed, problems: &mut Vec<Diagnostic>) -> Vec<(Span, Config)> {
     let mut skips = Vec::new();
     for statement in &parsed.tree.statements {
@@ -178,6 +182,7 @@ fn skips(parsed: &Parsed, problems: &mut Vec<Diagnostic>) -> Vec<(Span, Config)>
                     unknown_names(&config, comment.span, problems);
                     // Experimental rules are switched on by the file, not by a comment.
                     skips.push((statement.span, config.with_every_experiment()));
+                    break;
                 }
                 Err(reason) => problems.push(Diagnostic::warning(
                     "bad-check-directive",

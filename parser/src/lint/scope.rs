@@ -1,9 +1,10 @@
 //! Which names are defined where, as far as the Dockerfile alone tells.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::view::{Stage, Step, View};
 use crate::instruction::{Heredoc, Instruction, Sources};
+use crate::suggest::suggest;
 use crate::word::Word;
 
 /// Arguments that every build defines, usable in `FROM` without a declaration.
@@ -39,11 +40,14 @@ const PREDEFINED: [&str; 14] = [
     "SOURCE_DATE_EPOCH",
 ];
 
+/// Among more names than these none is suggested.
+const MOST_NAMES: usize = 1_000;
+
 /// The global arguments with their defaults.
 #[derive(Debug, Default)]
 pub(super) struct Globals {
     /// `None` for an argument without default.
-    values: HashMap<String, Option<String>>,
+    values: BTreeMap<String, Option<String>>,
 }
 
 impl Globals {
@@ -87,7 +91,7 @@ impl Globals {
 /// The names defined at some point of a stage.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Scope {
-    names: Vec<String>,
+    names: HashSet<String>,
     /// Whether a base image may define more than is known.
     pub(super) open: bool,
 }
@@ -132,15 +136,21 @@ impl Scope {
 
     /// Declares one name.
     pub(super) fn declare(&mut self, name: &str) {
-        self.names.push(name.to_owned());
+        self.names.insert(name.to_owned());
     }
 
     pub(super) fn defines(&self, name: &str) -> bool {
-        PREDEFINED.contains(&name) || self.names.iter().any(|known| known == name)
+        PREDEFINED.contains(&name) || self.names.contains(name)
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.names.iter().map(String::as_str)
+    /// The defined name that is nearest to one that is not; not looked for among very many.
+    pub(super) fn nearest(&self, name: &str) -> Option<&str> {
+        let mut names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        if names.len() > MOST_NAMES {
+            return None;
+        }
+        names.sort_unstable();
+        suggest(name, names)
     }
 }
 

@@ -1,10 +1,16 @@
 //! A Dockerfile as the rules look at it: stages with their instructions.
 
+use std::collections::HashMap;
+
 use super::scope::Globals;
 use super::{Base, Options};
 use crate::instruction::{From, Instruction};
 use crate::parse::Parsed;
+use crate::source::LineIndex;
 use crate::syntax::Statement;
+
+/// How many stages below a stage are looked at.
+const DEPTH: usize = 100;
 
 /// A Dockerfile, its instructions sorted into stages.
 pub(super) struct View<'a> {
@@ -15,6 +21,9 @@ pub(super) struct View<'a> {
     pub(super) head: Vec<Step<'a>>,
     pub(super) stages: Vec<Stage<'a>>,
     pub(super) globals: Globals,
+    pub(super) lines: LineIndex<'a>,
+    /// The latest stage of each name.
+    names: HashMap<String, usize>,
 }
 
 /// An instruction in both forms; typed only when it could be.
@@ -66,6 +75,8 @@ impl<'a> View<'a> {
             head,
             stages: Vec::new(),
             globals,
+            lines: LineIndex::new(source),
+            names: HashMap::new(),
         };
         if let Some((step, from)) = begun {
             view.begin(step, from);
@@ -82,12 +93,17 @@ impl<'a> View<'a> {
 
     fn begin(&mut self, step: Step<'a>, from: &'a From) {
         let base_name = self.globals.expand(&from.image);
-        let parent = base_name.as_deref().and_then(|name| self.stage_named(name));
+        let parent = base_name
+            .as_deref()
+            .and_then(|name| self.names.get(&name.to_lowercase()).copied());
         let is_image = parent.is_none() && base_name.as_deref() != Some("scratch");
         let base = match (&base_name, self.options.base) {
             (Some(name), Some(look_up)) if is_image => look_up(name),
             _ => None,
         };
+        if let Some(alias) = &from.alias {
+            self.names.insert(alias.value.clone(), self.stages.len());
+        }
         self.stages.push(Stage {
             statement: step.statement,
             from,
@@ -98,26 +114,14 @@ impl<'a> View<'a> {
         });
     }
 
-    /// The latest stage of a name, of those that have begun.
-    pub(super) fn stage_named(&self, name: &str) -> Option<usize> {
-        let matches = |stage: &Stage<'_>| {
-            stage
-                .from
-                .alias
-                .as_ref()
-                .is_some_and(|alias| alias.value.eq_ignore_ascii_case(name))
-        };
-        self.stages.iter().rposition(matches)
-    }
-
     /// The stage and those it is built from, the oldest first.
     pub(super) fn line_of(&self, stage: usize) -> Vec<&Stage<'a>> {
         let mut line = Vec::new();
         let mut next = Some(stage);
-        while let Some(index) = next {
-            let Some(stage) = self.stages.get(index) else {
-                break;
-            };
+        while let Some(stage) = next
+            .and_then(|index| self.stages.get(index))
+            .filter(|_| line.len() < DEPTH)
+        {
             line.push(stage);
             next = stage.parent;
         }

@@ -1,5 +1,7 @@
 //! `DuplicateStageName`: each stage has a name of its own.
 
+use std::collections::HashSet;
+
 use crate::lint::view::View;
 use crate::lint::{Findings, Rule};
 
@@ -13,13 +15,13 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(view: &View<'_>, findings: &mut Findings) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for alias in view
         .stages
         .iter()
         .filter_map(|stage| stage.from.alias.as_ref())
     {
-        if seen.contains(&alias.value.as_str()) {
+        if !seen.insert(&alias.value) {
             let message = format!("an earlier stage is called `{}` too", alias.value);
             findings.add_with_help(
                 alias.span,
@@ -27,6 +29,5 @@ fn check(view: &View<'_>, findings: &mut Findings) {
                 "the name means the later one from here on",
             );
         }
-        seen.push(&alias.value);
     }
 }

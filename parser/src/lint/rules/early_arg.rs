@@ -3,7 +3,6 @@
 use crate::instruction::Instruction;
 use crate::lint::view::View;
 use crate::lint::{Findings, Rule};
-use crate::source::line_column;
 use crate::syntax::Statement;
 
 /// The rule.
@@ -26,7 +25,7 @@ fn check(view: &View<'_>, findings: &mut Findings) {
                 .iter()
                 .filter(|item| !is_ambient(&item.name.value))
             {
-                let after = &stage.steps[index + 1..];
+                let after = &stage.steps[index + 1..stage.steps.len().min(index + 1 + FAR)];
                 // Where no text names it, a program may read it from its environment.
                 let Some(first_use) = after
                     .iter()
@@ -48,7 +47,10 @@ fn check(view: &View<'_>, findings: &mut Findings) {
                     let message = format!(
                         "another value of `{name}` runs {steps} again that does not use it"
                     );
-                    let line = line_column(view.source, after[first_use].statement.span.start).line;
+                    let line = view
+                        .lines
+                        .line_column(after[first_use].statement.span.start)
+                        .line;
                     findings.add_with_help(
                         item.name.span,
                         message,
@@ -59,6 +61,9 @@ fn check(view: &View<'_>, findings: &mut Findings) {
         }
     }
 }
+
+/// How many instructions further down a use is looked for.
+const FAR: usize = 200;
 
 /// Arguments that tools read without being told.
 fn is_ambient(name: &str) -> bool {

@@ -1,6 +1,8 @@
 //! `SeveralSourcesOneName`: several sources go into a directory.
 
 use crate::instruction::Instruction;
+use std::collections::HashSet;
+
 use crate::lint::view::View;
 use crate::lint::{Findings, Rule};
 
@@ -15,11 +17,11 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(view: &View<'_>, findings: &mut Findings) {
     for stage in &view.stages {
-        let mut directories = vec!["/".to_owned()];
+        let mut directories: HashSet<&str> = HashSet::from(["/"]);
         for step in &stage.steps {
             let sources = match step.instruction {
                 Some(Instruction::Workdir(word)) => {
-                    directories.push(word.raw().trim_end_matches('/').to_owned());
+                    directories.insert(word.raw().trim_end_matches('/'));
                     continue;
                 }
                 Some(Instruction::Copy(copy)) if !copy.parents => &copy.sources,
@@ -33,7 +35,7 @@ fn check(view: &View<'_>, findings: &mut Findings) {
                 || matches!(text, "." | "..")
                 || text.ends_with("/.")
                 || text.ends_with("/..")
-                || directories.iter().any(|known| known == text);
+                || directories.contains(text);
             if count > 1 && !is_directory && !destination.has_variables() {
                 let message = format!(
                     "{count} sources go to `{text}`; unless that is a directory, only the last remains"

@@ -5,7 +5,6 @@ use crate::lint::scope::{Scope, expanded_heredocs, expanded_words, stages};
 use crate::lint::view::View;
 use crate::lint::{Findings, Rule};
 use crate::span::Span;
-use crate::suggest::suggest;
 
 /// The rule.
 pub(super) const RULE: Rule = Rule {
@@ -61,7 +60,7 @@ fn check(view: &View<'_>, findings: &mut Findings) {
 
 fn report(scope: &Scope, missed: &[String], span: Span, findings: &mut Findings) {
     for name in missed {
-        let near = suggest(name, scope.names());
+        let near = scope.nearest(name);
         // A base image that is not at hand may define it; its names are in upper case.
         if scope.open && near.is_none() && !name.contains(|c: char| c.is_ascii_lowercase()) {
             continue;
