@@ -194,23 +194,25 @@ fn remove_stale(parent: &Path) {
     }
 }
 
-/// Removes a tree in which daemons may have left mounts behind.
+/// Removes a tree in which daemons may have left mounts behind, and rootless builds files of subordinate ids.
 pub(crate) fn remove_tree(path: &Path) {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let inside = mounts
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .filter(|point| Path::new(point).starts_with(path));
-    let mut points: Vec<&str> = inside.collect();
-    points.reverse();
-    for point in points {
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    let mut inside: Vec<&str> = points
+        .filter(|point| Path::new(point).starts_with(path))
+        .collect();
+    inside.reverse();
+    for point in inside {
         if let Err(error) = Cmd::new("umount").args(["--lazy", point]).quiet() {
             eprintln!("{error:#}");
         }
     }
-    if path.exists()
-        && let Err(error) = fs::remove_dir_all(path)
-    {
-        eprintln!("cannot remove `{}`: {error}", path.display());
+    if !path.exists() || fs::remove_dir_all(path).is_ok() {
+        return;
+    }
+    // Only the root of a user namespace that maps those ids may remove what belongs to them.
+    let mapped = ["--user", "--map-root-user", "--map-auto", "rm", "-rf", "--"];
+    if let Err(error) = Cmd::new("unshare").args(mapped).arg(path).quiet() {
+        eprintln!("cannot remove `{}`: {error:#}", path.display());
     }
 }
