@@ -1,6 +1,7 @@
 //! A store, a context and an executor that needs no privilege, for tests of the builder.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +12,8 @@ use rbuild_builder::{
 };
 use rbuild_cache::{FsCacheIndex, LayerRecord};
 use rbuild_image::layer::{Entry, Kind, LayerWriter, Rootfs, Time};
-use rbuild_image::{ImageConfig, Platform};
+use rbuild_image::validate::{Absent, validate};
+use rbuild_image::{Digest, ImageConfig, Platform};
 use rbuild_store::local::{Area, LocalStore};
 use rbuild_store::{BlobStore, Expected};
 
@@ -221,9 +223,23 @@ impl Built {
     #[track_caller]
     pub(crate) fn exported(&self) -> &Exported {
         match &self.result {
-            Ok(exported) => exported,
+            Ok(exported) => {
+                self.validate(exported);
+                exported
+            }
             Err(error) => panic!("the build failed: {error:?}"),
         }
+    }
+
+    /// Every invariant of an image holds for what a build made.
+    #[track_caller]
+    fn validate(&self, exported: &Exported) {
+        let open = |digest: &Digest| -> std::io::Result<Option<Box<dyn Read + Send>>> {
+            let file = self.store.blobs().open_file(digest)?;
+            Ok(file.map(|(file, _)| Box::new(file) as Box<dyn Read + Send>))
+        };
+        let problems = validate(&exported.manifest, &open, Absent::Nothing).unwrap();
+        assert!(problems.is_empty(), "{problems:?}");
     }
 
     #[track_caller]
