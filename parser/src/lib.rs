@@ -8,6 +8,7 @@ mod diagnostic;
 mod directive;
 mod duration;
 mod expand;
+pub mod fuzz;
 mod heredoc;
 pub mod ignore;
 mod instruction;
