@@ -56,6 +56,9 @@ pub(crate) struct BuildArgs {
     /// How to show progress [default: `$BUILDKIT_PROGRESS` or `auto`]
     #[arg(long, value_name = "MODE", value_enum)]
     pub(crate) progress: Option<Progress>,
+    /// Tell of each step that runs why the cache did not have it
+    #[arg(long)]
+    pub(crate) explain: bool,
     /// Push the image under all its names when it is built
     #[arg(long, requires = "tag")]
     pub(crate) push: bool,

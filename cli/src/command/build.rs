@@ -10,6 +10,9 @@ use rbuild_builder::{
 };
 use rbuild_cache::FsCacheIndex;
 use rbuild_image::{Platform, Reference};
+use rbuild_parser::ignore::Ignore;
+use rbuild_parser::lint::{Options, RULES, lint_with};
+use rbuild_parser::{Diagnostic, line_column, parse};
 use rbuild_store::local::Area;
 use serde_json::json;
 
@@ -32,6 +35,11 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
     dockerfile::check_context(context).map_err(|failure| perhaps_a_verb(args, failure))?;
     let source = dockerfile::locate(args.dockerfile.file.as_deref(), context)?;
     let request = request(args, &source)?;
+    let findings = findings(&request, &source)?;
+    if findings.iter().any(Diagnostic::is_error) {
+        dockerfile::show(session.printer, &source, &findings);
+        return Err(Failure::silent(Exit::Failed));
+    }
     let store = session.store()?;
     let env = Environment {
         cache: Arc::new(FsCacheIndex::open(store.dir(Area::Cache))),
@@ -40,14 +48,18 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
         cancel: session.interrupt.watch().clone(),
         store: store.clone(),
     };
-    let display = Display::start(session.printer, progress);
+    let display = Display::start(session.printer, progress, args.explain);
     let built = build(&request, &env, &display);
-    display.finish();
+    let mut warnings = display.finish();
     let built = match built {
         Ok(_) | Err(_) if session.interrupt.is_set() => return Err(interrupted()),
         Ok(built) => built,
         Err(error) => return Err(failure(session, &source, error, &display)),
     };
+    if matches!(progress, Progress::Auto | Progress::Tty | Progress::Plain) {
+        warnings.extend(findings);
+        show_warnings(session, &source, warnings);
+    }
     write_results(args, &built)?;
     if progress == Progress::Quiet {
         session.printer.line(&built.image_id.to_string())?;
@@ -208,6 +220,55 @@ fn failure(
             source: error,
         } => Failure::io(what, &error).hint_if(hint),
         BuildError::Cancelled => interrupted(),
+    }
+}
+
+/// What the lint says: the rules that BuildKit has too. `check` asks all of them.
+///
+/// They are errors where the Dockerfile says `# check=error=true`; rules of our own must not stop what BuildKit builds.
+fn findings(request: &BuildRequest, source: &SourceFile) -> Outcome<Vec<Diagnostic>> {
+    let parsed = parse(&source.text);
+    if parsed.has_errors() {
+        return Ok(Vec::new());
+    }
+    let ignore = request.ignore.as_ref().map(|file| {
+        Ignore::parse(&file.text)
+            .map_err(|error| Failure::input(format!("`{}`, {error}", file.name)))
+    });
+    let ignore = ignore.transpose()?;
+    let platform = request.platform.to_string();
+    let options = Options {
+        ignore: ignore.as_ref(),
+        platform: Some(&platform),
+        ..Options::default()
+    };
+    let mut findings = lint_with(&parsed, &source.text, &options);
+    let only_ours = |code: &str| {
+        RULES
+            .iter()
+            .any(|rule| rule.name == code && !rule.in_buildkit)
+    };
+    findings.retain(|finding| !only_ours(finding.code));
+    Ok(findings)
+}
+
+/// Shows warnings, a line for each: `check` shows them in full.
+fn show_warnings(session: &Session, source: &SourceFile, mut warnings: Vec<Diagnostic>) {
+    warnings.sort_by(|a, b| {
+        (a.span.start, a.code, &a.message).cmp(&(b.span.start, b.code, &b.message))
+    });
+    warnings.dedup();
+    for warning in &warnings {
+        let line = line_column(&source.text, warning.span.start).line;
+        session.printer.warning(&format!(
+            "{}: {} ({}:{line})",
+            warning.code, warning.message, source.name
+        ));
+    }
+    if !warnings.is_empty() {
+        session
+            .printer
+            .hint("`rbuild check` shows these places, and what to do");
     }
 }
 

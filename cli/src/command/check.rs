@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
-use rbuild_parser::{Diagnostic, Severity, lint::lint};
+use rbuild_image::Platform;
+use rbuild_parser::ignore::Ignore;
+use rbuild_parser::lint::{Options, lint_with};
+use rbuild_parser::{Diagnostic, Severity};
 use serde_json::json;
 
 use crate::args::{CheckArgs, CheckFormat};
 use crate::dockerfile::{self, SourceFile};
-use crate::exit::{Exit, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::session::Session;
 
 pub(crate) fn run(args: &CheckArgs, session: &Session) -> Outcome {
@@ -25,7 +28,20 @@ pub(crate) fn run(args: &CheckArgs, session: &Session) -> Outcome {
     let parsed = rbuild_parser::parse(&source.text);
     let mut found = parsed.diagnostics.clone();
     if !parsed.has_errors() {
-        found.extend(lint(&parsed, &source.text));
+        let ignore = match dockerfile::ignore_file(&source, &args.context)? {
+            Some(file) => Some(
+                Ignore::parse(&file.text)
+                    .map_err(|error| Failure::input(format!("`{}`, {error}", file.name)))?,
+            ),
+            None => None,
+        };
+        let platform = Platform::host().to_string();
+        let options = Options {
+            ignore: ignore.as_ref(),
+            platform: Some(&platform),
+            ..Options::default()
+        };
+        found.extend(lint_with(&parsed, &source.text, &options));
     }
     found.sort_by_key(|diagnostic| diagnostic.span.start);
     match args.format {

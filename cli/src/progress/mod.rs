@@ -7,7 +7,10 @@ mod text;
 mod transfer;
 mod tty;
 
+use std::sync::{Mutex, PoisonError};
+
 use rbuild_builder::{BuildEvent, Observer};
+use rbuild_parser::Diagnostic;
 
 use crate::args::Progress;
 use crate::printer::Printer;
@@ -15,9 +18,15 @@ use crate::printer::Printer;
 pub(crate) use text::clean_lines;
 pub(crate) use transfer::Transfers;
 
-/// Shows the progress of a build.
+/// Shows the progress of a build, and keeps its warnings for the end.
 #[derive(Debug)]
-pub(crate) enum Display {
+pub(crate) struct Display {
+    mode: Mode,
+    warnings: Mutex<Vec<Diagnostic>>,
+}
+
+#[derive(Debug)]
+enum Mode {
     /// Nothing.
     Quiet,
     /// Lines.
@@ -29,37 +38,53 @@ pub(crate) enum Display {
 }
 
 impl Display {
-    /// Starts to show; `mode` is what the user asked for.
-    pub(crate) fn start(printer: Printer, mode: Progress) -> Self {
-        match mode {
-            Progress::Auto if printer.is_terminal() => Self::Tty(tty::Tty::start(printer)),
-            Progress::Tty => Self::Tty(tty::Tty::start(printer)),
-            Progress::Auto | Progress::Plain => Self::Plain(plain::Plain::new(printer)),
-            Progress::Quiet => Self::Quiet,
-            Progress::Rawjson => Self::Json(json::Json::new(printer)),
+    /// Starts to show; `mode` is what the user asked for. With `explain`, a step that runs tells why.
+    pub(crate) fn start(printer: Printer, mode: Progress, explain: bool) -> Self {
+        let tty = mode == Progress::Tty || (mode == Progress::Auto && printer.is_terminal());
+        Self {
+            mode: match mode {
+                Progress::Auto | Progress::Tty if tty => {
+                    Mode::Tty(tty::Tty::start(printer, explain))
+                }
+                Progress::Auto | Progress::Tty | Progress::Plain => {
+                    Mode::Plain(plain::Plain::new(printer, explain))
+                }
+                Progress::Quiet => Mode::Quiet,
+                Progress::Rawjson => Mode::Json(json::Json::new(printer)),
+            },
+            warnings: Mutex::default(),
         }
     }
 
-    /// Ends; nothing of the live display stays but what is finished.
-    pub(crate) fn finish(&self) {
-        if let Self::Tty(tty) = self {
+    /// Ends; nothing of the live display stays but what is finished. Hands out the warnings for people.
+    pub(crate) fn finish(&self) -> Vec<Diagnostic> {
+        if let Mode::Tty(tty) = &self.mode {
             tty.finish();
         }
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *warnings)
     }
 
     /// Whether the output of steps has been on the screen.
     pub(crate) const fn shows_output(&self) -> bool {
-        matches!(self, Self::Plain(_) | Self::Json(_))
+        matches!(self.mode, Mode::Plain(_) | Mode::Json(_))
     }
 }
 
 impl Observer for Display {
     fn on_event(&self, event: BuildEvent<'_>) {
-        match self {
-            Self::Quiet => {}
-            Self::Plain(plain) => plain.on_event(event),
-            Self::Tty(tty) => tty.on_event(event),
-            Self::Json(json) => json.on_event(event),
+        if let (BuildEvent::Warning(warning), Mode::Plain(_) | Mode::Tty(_)) = (&event, &self.mode)
+        {
+            self.warnings
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push((*warning).clone());
+        }
+        match &self.mode {
+            Mode::Quiet => {}
+            Mode::Plain(plain) => plain.on_event(event),
+            Mode::Tty(tty) => tty.on_event(event),
+            Mode::Json(json) => json.on_event(event),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::printer::Printer;
 #[derive(Debug)]
 pub(crate) struct Plain {
     printer: Printer,
+    explain: bool,
     state: Mutex<State>,
 }
 
@@ -35,9 +36,10 @@ struct Step {
 }
 
 impl Plain {
-    pub(super) fn new(printer: Printer) -> Self {
+    pub(super) fn new(printer: Printer, explain: bool) -> Self {
         Self {
             printer,
+            explain,
             state: Mutex::default(),
         }
     }
@@ -55,7 +57,12 @@ impl Plain {
                 };
                 state.steps.insert(step, started);
             }
-            BuildEvent::StepMissed { step, .. } => state.open(step, &mut out),
+            BuildEvent::StepMissed { step, reason } => {
+                state.open(step, &mut out);
+                if self.explain {
+                    let _ = writeln!(out, "#{} runs: {reason}", step + 1);
+                }
+            }
             BuildEvent::StepOutput { step, bytes, .. } => state.output(step, bytes, &mut out),
             BuildEvent::Transfer {
                 step,

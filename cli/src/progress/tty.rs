@@ -33,6 +33,7 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     live: Live,
+    explain: bool,
     started: Instant,
     planned: usize,
     finished: usize,
@@ -49,13 +50,16 @@ struct Step {
     lines: Lines,
     tail: VecDeque<String>,
     transfers: BTreeMap<String, (u64, u64)>,
+    /// Why it runs, where that is asked for.
+    reason: Option<String>,
 }
 
 impl Tty {
-    pub(super) fn start(printer: Printer) -> Self {
+    pub(super) fn start(printer: Printer, explain: bool) -> Self {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 live: Live::new(printer),
+                explain,
                 started: Instant::now(),
                 planned: 0,
                 finished: 0,
@@ -104,8 +108,14 @@ impl Tty {
                     lines: Lines::default(),
                     tail: VecDeque::new(),
                     transfers: BTreeMap::new(),
+                    reason: None,
                 };
                 state.steps.insert(step, step_state);
+            }
+            BuildEvent::StepMissed { step, reason } if state.explain => {
+                if let Some(step) = state.steps.get_mut(&step) {
+                    step.reason = Some(reason.to_owned());
+                }
             }
             BuildEvent::StepOutput { step, bytes, .. } => {
                 if let Some(Step { lines, tail, .. }) = state.steps.get_mut(&step) {
@@ -187,6 +197,10 @@ impl State {
         let mut line = Line::new(format!(" => {mark}{}", step.name), human::seconds(duration));
         line.style = style;
         self.done.push(line);
+        if let Some(reason) = step.reason {
+            self.done
+                .push(Line::new(format!("    it ran: {reason}"), "").styled(Style::Dim));
+        }
     }
 
     fn frame(&self) -> Vec<Line> {

@@ -194,3 +194,41 @@ fn a_build_argument_without_a_value_is_the_callers_variable() {
     assert!(who(Some("me")).contains("\"WHO=me\""));
     assert!(who(None).contains("\"WHO=nobody\""));
 }
+
+#[test]
+fn a_build_warns_and_goes_on() {
+    let Some(mut world) = World::with_busybox() else {
+        return;
+    };
+    world.write(
+        "ctx/Dockerfile",
+        "FROM busybox as base\nFROM base\nENV a b\n",
+    );
+    assert_eq!(world.run(&["build", "ctx"]).code, Some(0));
+    assert_eq!(world.run(&["build", "-q", "ctx"]).code, Some(0));
+    assert_eq!(world.run(&["check", "ctx"]).code, Some(0));
+    world.write(
+        "strict/Dockerfile",
+        "# check=error=true\nFROM busybox as base\n",
+    );
+    assert_eq!(world.run(&["build", "strict"]).code, Some(1));
+    assert_eq!(world.run(&["check", "strict"]).code, Some(1));
+    assert_snapshot!(world.log());
+}
+
+#[test]
+fn a_build_explains_what_it_runs() {
+    let Some(mut world) = World::with_sandbox() else {
+        return;
+    };
+    world.write(
+        "ctx/Dockerfile",
+        "FROM busybox\nCOPY file /\nRUN cat /file\n",
+    );
+    world.write("ctx/file", "one\n");
+    world.run(&["build", "--explain", "ctx"]);
+    world.run(&["build", "--explain", "ctx"]);
+    world.write("ctx/file", "two\n");
+    world.run(&["build", "--explain", "ctx"]);
+    assert_snapshot!(world.log());
+}
