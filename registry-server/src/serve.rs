@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ::http::Request;
 use hyper::body::Incoming;
@@ -226,7 +226,12 @@ pub fn start_with(
         .spawn(move || {
             // All of it, not only the parts that are named below: its lock is held while the server runs.
             let opened = opened;
-            let verifier = verifier(&opened.registry, verify_bytes, server.stopped.clone());
+            let verifier = verifier(
+                &opened.registry,
+                runtime.handle().clone(),
+                verify_bytes,
+                server.stopped.clone(),
+            );
             let metrics = metrics.map(|(listener, _)| listener);
             runtime.block_on(server.run(&opened.registry, listener, metrics));
             if let Some(verifier) = verifier {
@@ -260,6 +265,7 @@ fn listen(
 /// Reads everything again and again on a thread of its own, slowly.
 fn verifier(
     registry: &Registry,
+    runtime: tokio::runtime::Handle,
     bytes_per_second: u64,
     stopped: watch::Receiver<bool>,
 ) -> Option<JoinHandle<()>> {
@@ -267,19 +273,13 @@ fn verifier(
         return None;
     }
     let registry = registry.clone();
-    // Short naps, so that a stop is not kept waiting.
+    // Waits for the time or for the stop, whichever comes first.
     let pause = move |time: Duration| {
-        let end = Instant::now() + time;
-        loop {
-            if *stopped.borrow() {
-                return true;
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            std::thread::sleep(left.min(Duration::from_millis(200)));
-        }
+        let mut stopped = stopped.clone();
+        runtime.block_on(async {
+            let stop = stopped.wait_for(|stop| *stop);
+            tokio::time::timeout(time, stop).await.is_ok()
+        })
     };
     std::thread::Builder::new()
         .name("verify".to_owned())

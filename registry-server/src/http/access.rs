@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Uri, header};
+use http::{HeaderValue, Method, Uri};
 
 /// Lines that wait for the writer; what comes beyond is dropped rather than making clients wait.
 const WAITING: usize = 8192;
@@ -26,7 +26,7 @@ pub(super) struct Line<'a> {
     pub(super) peer: Option<Peer>,
     pub(super) method: &'a Method,
     pub(super) uri: &'a Uri,
-    pub(super) headers: &'a HeaderMap,
+    pub(super) agent: Option<&'a HeaderValue>,
     pub(super) status: u16,
     pub(super) sent: u64,
     pub(super) took: Duration,
@@ -47,8 +47,7 @@ impl AccessLog {
             crate::clock::Clock::now(&crate::clock::SystemClock).system(),
         );
         let agent = line
-            .headers
-            .get(header::USER_AGENT)
+            .agent
             .and_then(|agent| agent.to_str().ok())
             .unwrap_or("");
         let agent: String = agent.chars().take(200).collect();

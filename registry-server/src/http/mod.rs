@@ -174,7 +174,7 @@ async fn dispatch(State(app): State<Arc<App>>, request: Request<Body>) -> Respon
             access,
             peer,
             request.uri().clone(),
-            request.headers().clone(),
+            request.headers().get(header::USER_AGENT).cloned(),
         )
     });
     let method = request.method().clone();
@@ -211,13 +211,13 @@ async fn dispatch(State(app): State<Arc<App>>, request: Request<Body>) -> Respon
         .unwrap_or(0);
     let took = began.elapsed();
     app.metrics.count(kind, status, took, sent, received);
-    if let Some((access, peer, uri, headers)) = log {
+    if let Some((access, peer, uri, agent)) = log {
         access.write(&Line {
             id: &id,
             peer,
             method: &method,
             uri: &uri,
-            headers: &headers,
+            agent: agent.as_ref(),
             status,
             sent,
             took,

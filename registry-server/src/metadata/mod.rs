@@ -11,8 +11,12 @@ use rbuild_store::{BlobInfo, IngestId};
 
 use crate::clock::Moment;
 
+#[cfg(test)]
+mod contract;
+mod memory;
 mod sqlite;
 
+pub use memory::MemoryMetadata;
 pub use sqlite::SqliteMetadata;
 
 /// Why a transaction did not happen.

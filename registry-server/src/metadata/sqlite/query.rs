@@ -113,11 +113,11 @@ pub(super) fn holders(
         let mut statement = connection.prepare_cached(sql)?;
         let mut rows = statement.query([&start])?;
         while let Some(row) = rows.next()? {
-            places.insert((row.get::<_, i64>(0)?, row.get::<_, String>(1)?));
+            places.insert((row.get::<_, String>(1)?, row.get::<_, i64>(0)?));
         }
     }
     let mut holders = Vec::new();
-    for (id, name) in places {
+    for (name, id) in places {
         let repository: RepositoryName = parsed(&name)?;
         let before = holders.len();
         climb(connection, id, &repository, &[*digest], &mut holders)?;

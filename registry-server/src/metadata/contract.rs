@@ -1,0 +1,479 @@
+//! The promises of [`MetadataStore`]: each by name, and then both stores side by side through random lives.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rbuild_image::{Algorithm, Digest, RepositoryName, Tag};
+use rbuild_store::{BlobInfo, IngestId};
+
+use super::*;
+use crate::clock::Moment;
+
+const DELAYS: Delays = Delays {
+    untagged: Duration::from_millis(50),
+    unreferenced: Duration::from_millis(20),
+};
+
+fn name(text: &str) -> RepositoryName {
+    text.parse().expect("a name")
+}
+
+fn tag(text: &str) -> Tag {
+    text.parse().expect("a tag")
+}
+
+fn blob(number: u8) -> (BlobInfo, Vec<u8>) {
+    let content = vec![number; usize::from(number) + 1];
+    let info = BlobInfo {
+        digest: Digest::sha256(&content),
+        size: content.len() as u64,
+    };
+    (info, content)
+}
+
+fn manifest(
+    number: u8,
+    edges: Vec<Edge>,
+    subject: Option<Digest>,
+    tags: &[&str],
+    now: i64,
+) -> NewManifest {
+    let content = format!("manifest {number} {edges:?} {subject:?}").into_bytes();
+    NewManifest {
+        record: ManifestRecord {
+            digest: Digest::sha256(&content),
+            media_type: "application/x-manifest".to_owned(),
+            artifact_type: (number % 2 == 0).then(|| "application/x-even".to_owned()),
+            annotations: None,
+            subject,
+            content,
+        },
+        edges,
+        tags: tags.iter().map(|text| tag(text)).collect(),
+        precondition: Precondition::None,
+        now: Moment(now),
+        protected_until: Moment(now + 10),
+    }
+}
+
+fn edge(target: Digest, kind: EdgeKind, size: u64) -> Edge {
+    Edge {
+        target,
+        kind,
+        size,
+        required: true,
+    }
+}
+
+fn put(store: &dyn MetadataStore, repository: &str, number: u8, now: i64) -> BlobInfo {
+    let (info, content) = blob(number);
+    store
+        .put_blob(
+            &name(repository),
+            info,
+            Some(&content),
+            None,
+            Moment(now),
+            Moment(now + 10),
+        )
+        .expect("put");
+    info
+}
+
+fn check(store: &dyn MetadataStore) {
+    a_blob_belongs_to_its_repository(store);
+    a_refused_manifest_changes_nothing(store);
+    tags_move_as_one(store);
+    an_upload_is_what_was_last_put(store);
+}
+
+fn a_blob_belongs_to_its_repository(store: &dyn MetadataStore) {
+    let info = put(store, "own/a", 1, 0);
+    let (_, content) = blob(1);
+    let found = store
+        .blob(&name("own/a"), &info.digest, true)
+        .expect("blob");
+    assert_eq!(found.and_then(|record| record.content), Some(content));
+    assert_eq!(
+        store
+            .blob(&name("own/b"), &info.digest, true)
+            .expect("blob"),
+        None
+    );
+    let mount = |from: Option<&str>| {
+        let from = from.map(name);
+        store
+            .mount_blob(
+                &name("own/b"),
+                from.as_ref(),
+                &info.digest,
+                Moment(0),
+                Moment(10),
+            )
+            .expect("mount")
+    };
+    assert_eq!(mount(Some("own/c")), None);
+    assert!(!store.has_repository(&name("own/b")).expect("has"));
+    assert_eq!(mount(Some("own/a")), Some(info));
+    assert!(
+        store
+            .blob(&name("own/b"), &info.digest, false)
+            .expect("blob")
+            .is_some()
+    );
+    assert!(store.knows_blob(&info.digest).expect("knows"));
+    assert!(!store.forget_blob(&info.digest).expect("held"));
+}
+
+fn a_refused_manifest_changes_nothing(store: &dyn MetadataStore) {
+    let info = put(store, "refuse", 2, 0);
+    let unknown = Digest::sha256(b"unknown");
+    let before = store.totals().expect("totals");
+    let cases = [
+        (vec![edge(unknown, EdgeKind::Blob, 1)], "missing"),
+        (
+            vec![edge(info.digest, EdgeKind::Manifest, info.size)],
+            "missing",
+        ),
+        (
+            vec![edge(info.digest, EdgeKind::Blob, info.size + 1)],
+            "wrong size",
+        ),
+    ];
+    for (edges, why) in cases {
+        let new = manifest(0, edges, None, &["v1"], 0);
+        let outcome = store
+            .put_manifest(&name("refuse"), &new, DELAYS)
+            .expect("put");
+        match why {
+            "missing" => assert!(matches!(outcome, PutManifest::Missing(_)), "{outcome:?}"),
+            _ => assert!(
+                matches!(outcome, PutManifest::WrongSize { .. }),
+                "{outcome:?}"
+            ),
+        }
+    }
+    let mut new = manifest(0, Vec::new(), None, &["v1"], 0);
+    new.precondition = Precondition::Exists;
+    let outcome = store
+        .put_manifest(&name("refuse"), &new, DELAYS)
+        .expect("put");
+    assert!(matches!(
+        outcome,
+        PutManifest::PreconditionFailed { current: None, .. }
+    ));
+    assert_eq!(store.totals().expect("totals"), before);
+    let mut optional = edge(unknown, EdgeKind::Blob, 1);
+    optional.required = false;
+    let new = manifest(0, vec![optional], None, &[], 0);
+    let outcome = store
+        .put_manifest(&name("refuse"), &new, DELAYS)
+        .expect("put");
+    assert_eq!(outcome, PutManifest::Stored);
+}
+
+fn tags_move_as_one(store: &dyn MetadataStore) {
+    let repository = name("tags");
+    let first = manifest(1, Vec::new(), None, &["a", "b"], 0);
+    let mut second = manifest(2, Vec::new(), None, &["b", "c"], 0);
+    store
+        .put_manifest(&repository, &first, DELAYS)
+        .expect("put");
+    second.precondition = Precondition::Matches(vec![first.record.digest]);
+    let outcome = store
+        .put_manifest(&repository, &second, DELAYS)
+        .expect("put");
+    assert!(matches!(
+        outcome,
+        PutManifest::PreconditionFailed { current: None, .. }
+    ));
+    let at = |text: &str| {
+        let name = ManifestName::Tag(tag(text));
+        store
+            .manifest(&repository, &name)
+            .expect("manifest")
+            .map(|record| record.digest)
+    };
+    assert_eq!(at("b"), Some(first.record.digest));
+    second.precondition = Precondition::None;
+    store
+        .put_manifest(&repository, &second, DELAYS)
+        .expect("put");
+    assert_eq!(
+        [at("a"), at("b"), at("c")],
+        [
+            Some(first.record.digest),
+            Some(second.record.digest),
+            Some(second.record.digest),
+        ]
+    );
+    let page = store
+        .tags(&repository, Some("a"), 1)
+        .expect("tags")
+        .expect("here");
+    assert_eq!((page.entries, page.more), (vec![tag("b")], true));
+}
+
+fn an_upload_is_what_was_last_put(store: &dyn MetadataStore) {
+    let id = IngestId::random().expect("id");
+    let mut upload = UploadRecord {
+        id: id.clone(),
+        repository: name("upload"),
+        algorithm: Algorithm::Sha512,
+        received: Received::Here(b"few".to_vec()),
+        touched_at: Moment(1),
+    };
+    for touched_at in 1..3 {
+        store.put_upload(&upload).expect("put");
+        assert_eq!(store.upload(&id).expect("upload"), Some(upload.clone()));
+        upload.touched_at = Moment(touched_at);
+        upload.received = Received::Ingest {
+            id: IngestId::random().expect("id"),
+            offset: 100,
+            hash_state: vec![1, 2, 3],
+        };
+    }
+    assert_eq!(store.stale_uploads(Moment(1), 10).expect("stale"), []);
+    assert_eq!(
+        store.stale_uploads(Moment(2), 10).expect("stale"),
+        [id.clone()]
+    );
+    assert!(store.delete_upload(&id).expect("delete"));
+    assert!(!store.delete_upload(&id).expect("delete"));
+    assert_eq!(store.upload(&id).expect("upload"), None);
+}
+
+fn sqlite(directory: &tempfile::TempDir) -> SqliteMetadata {
+    SqliteMetadata::open(directory.path().join("meta.db")).expect("opens")
+}
+
+#[test]
+fn memory_keeps_the_promises() {
+    check(&MemoryMetadata::new());
+}
+
+#[test]
+fn sqlite_keeps_the_promises() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    check(&sqlite(&directory));
+}
+
+#[test]
+fn a_newer_file_is_refused_and_a_closed_store_says_so() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    drop(sqlite(&directory));
+    let path = directory.path().join("meta.db");
+    let reader = SqliteMetadata::open_read_only(&path).expect("opens");
+    assert!(matches!(
+        reader.delete_upload(&IngestId::random().expect("id")),
+        Err(MetadataError::Closed)
+    ));
+    drop(reader);
+    let connection = rusqlite::Connection::open(&path).expect("opens");
+    connection
+        .pragma_update(None, "user_version", 99)
+        .expect("set");
+    drop(connection);
+    assert!(matches!(
+        SqliteMetadata::open(&path),
+        Err(MetadataError::Newer { found: 99, .. })
+    ));
+}
+
+#[test]
+fn transactions_of_many_threads_are_all_there() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = sqlite(&directory);
+    std::thread::scope(|scope| {
+        for thread in 0..8_u8 {
+            let store = &store;
+            scope.spawn(move || {
+                for number in 0..25 {
+                    put(store, &format!("many/{thread}"), number, 0);
+                    // One that fails in the same group undoes nothing of the others.
+                    let edges = vec![edge(Digest::sha256(b"unknown"), EdgeKind::Blob, 1)];
+                    let new = manifest(0, edges, None, &["v1"], 0);
+                    let repository = name(&format!("many/{thread}"));
+                    store
+                        .put_manifest(&repository, &new, DELAYS)
+                        .expect("refused");
+                }
+            });
+        }
+    });
+    drop(store);
+    let totals = sqlite(&directory).totals().expect("totals");
+    assert_eq!(
+        (totals.repositories, totals.blobs, totals.manifests),
+        (8, 25, 0)
+    );
+}
+
+/// One step of a random life.
+#[derive(Debug, Clone)]
+enum Step {
+    Blob(u8, u8),
+    Mount(u8, Option<u8>, u8),
+    Protect(u8, u8),
+    Unlink(u8, u8),
+    Manifest {
+        repository: u8,
+        number: u8,
+        edges: BTreeSet<u8>,
+        children: BTreeSet<u8>,
+        subject: Option<u8>,
+        tags: BTreeSet<u8>,
+    },
+    DeleteTag(u8, u8),
+    DeleteManifest(u8, u8),
+    Review,
+    Forget(u8),
+    Pass(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let repository = || 0..3_u8;
+    let number = || 0..5_u8;
+    let some = || prop::collection::btree_set(0..5_u8, 0..3);
+    prop_oneof![
+        4 => (repository(), number()).prop_map(|(r, n)| Step::Blob(r, n)),
+        1 => (repository(), prop::option::of(repository()), number()).prop_map(|(r, f, n)| Step::Mount(r, f, n)),
+        1 => (repository(), number()).prop_map(|(r, n)| Step::Protect(r, n)),
+        1 => (repository(), number()).prop_map(|(r, n)| Step::Unlink(r, n)),
+        6 => (repository(), number(), some(), some(), prop::option::of(number()), some()).prop_map(
+            |(repository, number, edges, children, subject, tags)| Step::Manifest {
+                repository, number, edges, children, subject, tags,
+            }
+        ),
+        1 => (repository(), number()).prop_map(|(r, t)| Step::DeleteTag(r, t)),
+        1 => (repository(), number()).prop_map(|(r, n)| Step::DeleteManifest(r, n)),
+        2 => Just(Step::Review),
+        1 => number().prop_map(Step::Forget),
+        3 => (1..60_u8).prop_map(Step::Pass),
+    ]
+}
+
+/// Does one step, and tells everything that came of it.
+fn act(store: &dyn MetadataStore, step: &Step, known: &[NewManifest], now: i64) -> String {
+    let repository = |r: &u8| name(&format!("r{r}"));
+    let digest = |n: &u8| blob(*n).0.digest;
+    let at = Moment(now);
+    let until = Moment(now + 10);
+    match step {
+        Step::Blob(r, n) => {
+            let (info, content) = blob(*n);
+            let content = (n % 2 == 0).then_some(&content[..]);
+            format!(
+                "{:?}",
+                store.put_blob(&repository(r), info, content, None, at, until)
+            )
+        }
+        Step::Mount(r, from, n) => {
+            let from = from.as_ref().map(repository);
+            format!(
+                "{:?}",
+                store.mount_blob(&repository(r), from.as_ref(), &digest(n), at, until)
+            )
+        }
+        Step::Protect(r, n) => format!(
+            "{:?}",
+            store.protect_blob(&repository(r), &digest(n), until)
+        ),
+        Step::Unlink(r, n) => match store.unlink_blob(&repository(r), &digest(n), at, DELAYS) {
+            // Which of several users is named is left open.
+            Ok(Removal::InUse(_)) => "in use".to_owned(),
+            other => format!("{other:?}"),
+        },
+        Step::Manifest { repository: r, .. } => {
+            let new = known.last().expect("made for this step");
+            format!("{:?}", store.put_manifest(&repository(r), new, DELAYS))
+        }
+        Step::DeleteTag(r, t) => {
+            format!(
+                "{:?}",
+                store.delete_tag(&repository(r), &tag(&format!("t{t}")), at, DELAYS)
+            )
+        }
+        Step::DeleteManifest(r, n) => {
+            let Some(target) = known.get(usize::from(*n)) else {
+                return String::new();
+            };
+            match store.delete_manifest(&repository(r), &target.record.digest, at, DELAYS) {
+                Ok(Removal::InUse(_)) => "in use".to_owned(),
+                other => format!("{other:?}"),
+            }
+        }
+        // All that is due: which of equally late ones come first is left open.
+        Step::Review => {
+            let mut reviewed = store.review(at, DELAYS, usize::MAX >> 1).expect("reviewed");
+            reviewed.orphans.sort();
+            format!("{reviewed:?}")
+        }
+        Step::Forget(n) => format!("{:?}", store.forget_blob(&digest(n))),
+        Step::Pass(_) => String::new(),
+    }
+}
+
+/// Everything that can be asked.
+fn portrait(store: &dyn MetadataStore, known: &[NewManifest], now: i64) -> String {
+    let mut text = format!(
+        "{:?} {:?} {:?} {:?}",
+        store.totals(),
+        store.repositories(None, 2),
+        store.stored_blobs(None, 100),
+        store.contents(None, 100),
+    );
+    for r in 0..3 {
+        let repository = name(&format!("r{r}"));
+        text += &format!("{:?}", store.tags(&repository, None, 2));
+        for n in 0..5 {
+            text += &format!("{:?}", store.blob(&repository, &blob(n).0.digest, true));
+            let by_tag = ManifestName::Tag(tag(&format!("t{n}")));
+            text += &format!("{:?}", store.manifest(&repository, &by_tag));
+        }
+        for new in known {
+            let subject = &new.record.digest;
+            text += &format!("{:?}", store.referrers(&repository, subject, None, None, 3));
+            text += &format!(
+                "{:?}",
+                store.referrers(&repository, subject, Some("application/x-even"), None, 3)
+            );
+        }
+    }
+    for n in 0..5 {
+        text += &format!("{:?}", store.holders(&blob(n).0.digest, Moment(now)));
+    }
+    text + &format!("{:?}", store.next_review())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn both_stores_live_the_same_life(steps in prop::collection::vec(step(), 1..50)) {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let stores: [Box<dyn MetadataStore>; 2] = [Box::new(MemoryMetadata::new()), Box::new(sqlite(&directory))];
+        let mut known: Vec<NewManifest> = Vec::new();
+        let mut now = 1000;
+        for step in steps {
+            if let Step::Pass(time) = step {
+                now += i64::from(time);
+            }
+            if let Step::Manifest { number, edges, children, subject, tags, .. } = &step {
+                let blobs = edges.iter().map(|n| edge(blob(*n).0.digest, EdgeKind::Blob, blob(*n).0.size));
+                let children = children.iter().filter_map(|n| known.get(usize::from(*n))).map(|child| {
+                    edge(child.record.digest, EdgeKind::Either, child.record.content.len() as u64)
+                });
+                let edges = blobs.chain(children).collect();
+                let subject = subject.and_then(|n| known.get(usize::from(n))).map(|new| new.record.digest);
+                let tags: Vec<String> = tags.iter().map(|t| format!("t{t}")).collect();
+                let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+                known.push(manifest(*number, edges, subject, &tags, now));
+            }
+            let [memory, sqlite] = &stores;
+            prop_assert_eq!(act(&**memory, &step, &known, now), act(&**sqlite, &step, &known, now), "{:?}", step);
+            prop_assert_eq!(portrait(&**memory, &known, now), portrait(&**sqlite, &known, now), "after {:?}", step);
+        }
+    }
+}
