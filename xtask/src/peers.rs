@@ -62,6 +62,7 @@ pub(crate) fn run(binaries: &Binaries, filter: Option<String>) -> Result<()> {
         scratch,
     };
     bench.rbuild.load(&base::busybox(bench.scratch.path())?)?;
+    bench.rbuild.load(&base::python(&base::cache()?)?)?;
 
     let mut report = Report::new(filter);
     let cases = cases(bench.registry.address())?;
@@ -98,32 +99,37 @@ pub(crate) fn run(binaries: &Binaries, filter: Option<String>) -> Result<()> {
     report.finish("peers")
 }
 
+/// The cases of `testdata/peers`, and the image of the demonstration.
 fn cases(registry: &str) -> Result<Vec<Case>> {
     let parent = root().join("testdata/peers");
-    let mut cases = Vec::new();
+    let mut directories = vec![root().join("testdata/dag-task")];
     for entry in
         fs::read_dir(&parent).with_context(|| format!("cannot read `{}`", parent.display()))?
     {
-        let directory = entry?.path();
-        let Some(name) = directory
-            .file_name()
-            .and_then(|name| name.to_str())
-            .map(str::to_owned)
-        else {
-            continue;
-        };
-        let text = fs::read_to_string(directory.join("runs"))
-            .with_context(|| format!("case `{name}` has no file `runs`"))?;
-        let runs = runs::parse(&text).with_context(|| format!("case `{name}`"))?;
-        cases.push(Case {
-            reference: format!("{registry}/peers/{name}:1"),
-            name,
-            directory,
-            runs,
-        });
+        directories.push(entry?.path());
     }
-    cases.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(cases)
+    directories.sort_unstable();
+    directories
+        .into_iter()
+        .map(|directory| case(registry, directory))
+        .collect()
+}
+
+fn case(registry: &str, directory: PathBuf) -> Result<Case> {
+    let name = directory
+        .file_name()
+        .and_then(|name| name.to_str())
+        .context("a case without a name")?
+        .to_owned();
+    let text = fs::read_to_string(directory.join("runs"))
+        .with_context(|| format!("case `{name}` has no file `runs`"))?;
+    let runs = runs::parse(&text).with_context(|| format!("case `{name}`"))?;
+    Ok(Case {
+        reference: format!("{registry}/peers/{name}:1"),
+        name,
+        directory,
+        runs,
+    })
 }
 
 impl Bench {

@@ -56,7 +56,7 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "mmdebstrap",
         why: "makes the Python base image",
-        purposes: &[Demo],
+        purposes: &[Demo, Test],
     },
     Package {
         name: "docker.io",
