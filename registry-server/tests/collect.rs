@@ -202,6 +202,29 @@ fn who_was_told_that_a_blob_is_here_can_rely_on_it() {
 }
 
 #[test]
+fn who_was_told_that_a_manifest_is_here_can_put_it_into_an_index() {
+    let fixture = fixture();
+    let a = name("a");
+    fixture.push_blob(&a, 0);
+    let child = image(&[], None);
+    let digest = fixture.push_manifest(&a, &child, &[]).expect("taken");
+    let by_digest = ManifestName::Digest(digest);
+    fixture.pass(HOUR * 39 / 4);
+    for _ in 0..3 {
+        fixture
+            .registry
+            .stat_manifest(&a, &by_digest)
+            .expect("still here");
+        fixture.pass(HOUR * 3 / 4);
+    }
+    fixture
+        .push_manifest(&a, &index(&[child]), &["v1"])
+        .expect("taken");
+    fixture.pass(100 * HOUR);
+    assert!(fixture.registry.manifest(&a, &by_digest).is_ok());
+}
+
+#[test]
 fn children_and_referrers_of_what_is_tagged_stay_and_go_with_it() {
     let fixture = fixture();
     let a = name("a");

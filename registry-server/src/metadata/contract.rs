@@ -44,7 +44,9 @@ fn manifest(
         record: ManifestRecord {
             digest: Digest::sha256(&content),
             media_type: "application/x-manifest".to_owned(),
-            artifact_type: (number % 2 == 0).then(|| "application/x-even".to_owned()),
+            artifact_type: number
+                .is_multiple_of(2)
+                .then(|| "application/x-even".to_owned()),
             annotations: None,
             subject,
             content,
@@ -237,7 +239,7 @@ fn an_upload_is_what_was_last_put(store: &dyn MetadataStore) {
     assert_eq!(store.stale_uploads(Moment(1), 10).expect("stale"), []);
     assert_eq!(
         store.stale_uploads(Moment(2), 10).expect("stale"),
-        [id.clone()]
+        std::slice::from_ref(&id)
     );
     assert!(store.delete_upload(&id).expect("delete"));
     assert!(!store.delete_upload(&id).expect("delete"));
@@ -316,6 +318,7 @@ enum Step {
     Blob(u8, u8),
     Mount(u8, Option<u8>, u8),
     Protect(u8, u8),
+    ProtectManifest(u8, u8),
     Unlink(u8, u8),
     Manifest {
         repository: u8,
@@ -340,6 +343,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (repository(), number()).prop_map(|(r, n)| Step::Blob(r, n)),
         1 => (repository(), prop::option::of(repository()), number()).prop_map(|(r, f, n)| Step::Mount(r, f, n)),
         1 => (repository(), number()).prop_map(|(r, n)| Step::Protect(r, n)),
+        1 => (repository(), number()).prop_map(|(r, n)| Step::ProtectManifest(r, n)),
         1 => (repository(), number()).prop_map(|(r, n)| Step::Unlink(r, n)),
         6 => (repository(), number(), some(), some(), prop::option::of(number()), some()).prop_map(
             |(repository, number, edges, children, subject, tags)| Step::Manifest {
@@ -363,7 +367,7 @@ fn act(store: &dyn MetadataStore, step: &Step, known: &[NewManifest], now: i64) 
     match step {
         Step::Blob(r, n) => {
             let (info, content) = blob(*n);
-            let content = (n % 2 == 0).then_some(&content[..]);
+            let content = n.is_multiple_of(2).then_some(&content[..]);
             format!(
                 "{:?}",
                 store.put_blob(&repository(r), info, content, None, at, until)
@@ -380,6 +384,17 @@ fn act(store: &dyn MetadataStore, step: &Step, known: &[NewManifest], now: i64) 
             "{:?}",
             store.protect_blob(&repository(r), &digest(n), until)
         ),
+        Step::ProtectManifest(r, n) => {
+            let Some(target) = known.get(usize::from(*n)) else {
+                return String::new();
+            };
+            let soon = Moment(now + 5);
+            let target = &target.record.digest;
+            format!(
+                "{:?}",
+                store.protect_manifest(&repository(r), target, soon, until)
+            )
+        }
         Step::Unlink(r, n) => match store.unlink_blob(&repository(r), &digest(n), at, DELAYS) {
             // Which of several users is named is left open.
             Ok(Removal::InUse(_)) => "in use".to_owned(),
@@ -416,35 +431,35 @@ fn act(store: &dyn MetadataStore, step: &Step, known: &[NewManifest], now: i64) 
 }
 
 /// Everything that can be asked.
-fn portrait(store: &dyn MetadataStore, known: &[NewManifest], now: i64) -> String {
-    let mut text = format!(
-        "{:?} {:?} {:?} {:?}",
-        store.totals(),
-        store.repositories(None, 2),
-        store.stored_blobs(None, 100),
-        store.contents(None, 100),
-    );
+fn portrait(store: &dyn MetadataStore, known: &[NewManifest], now: i64) -> Vec<String> {
+    let mut lines = vec![
+        format!("{:?} {:?}", store.totals(), store.next_review()),
+        format!("{:?}", store.repositories(None, 2)),
+        format!("{:?}", store.stored_blobs(None, 100)),
+        format!("{:?}", store.contents(None, 100)),
+    ];
     for r in 0..3 {
         let repository = name(&format!("r{r}"));
-        text += &format!("{:?}", store.tags(&repository, None, 2));
+        lines.push(format!("{:?}", store.tags(&repository, None, 2)));
         for n in 0..5 {
-            text += &format!("{:?}", store.blob(&repository, &blob(n).0.digest, true));
             let by_tag = ManifestName::Tag(tag(&format!("t{n}")));
-            text += &format!("{:?}", store.manifest(&repository, &by_tag));
+            lines.push(format!("{:?}", store.manifest(&repository, &by_tag)));
+            let blob = store.blob(&repository, &blob(n).0.digest, true);
+            lines.push(format!("{blob:?}"));
         }
         for new in known {
-            let subject = &new.record.digest;
-            text += &format!("{:?}", store.referrers(&repository, subject, None, None, 3));
-            text += &format!(
-                "{:?}",
-                store.referrers(&repository, subject, Some("application/x-even"), None, 3)
-            );
+            for artifact_type in [None, Some("application/x-even")] {
+                let subject = &new.record.digest;
+                let found = store.referrers(&repository, subject, artifact_type, None, 3);
+                lines.push(format!("{found:?}"));
+            }
         }
     }
     for n in 0..5 {
-        text += &format!("{:?}", store.holders(&blob(n).0.digest, Moment(now)));
+        let holders = store.holders(&blob(n).0.digest, Moment(now));
+        lines.push(format!("{holders:?}"));
     }
-    text + &format!("{:?}", store.next_review())
+    lines
 }
 
 proptest! {

@@ -341,6 +341,21 @@ impl MetadataStore for MemoryMetadata {
         Ok(held)
     }
 
+    fn protect_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        soon: Moment,
+        until: Moment,
+    ) -> Result<()> {
+        let mut state = self.state();
+        let review = (ReviewKind::Manifest, Some(repository.clone()), *digest);
+        if state.reviews.get(&review).is_some_and(|due| *due < soon) {
+            state.enqueue(ReviewKind::Manifest, Some(repository), *digest, until);
+        }
+        Ok(())
+    }
+
     fn unlink_blob(
         &self,
         repository: &RepositoryName,

@@ -372,6 +372,15 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
         until: Moment,
     ) -> Result<bool>;
 
+    /// If the manifest's review is due before `soon`, puts it off until then.
+    fn protect_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        soon: Moment,
+        until: Moment,
+    ) -> Result<()>;
+
     /// Takes the blob from the repository, unless a manifest there refers to it.
     fn unlink_blob(
         &self,

@@ -129,6 +129,21 @@ impl Registry {
         Ok(record)
     }
 
+    /// The same, with a promise: it will stay for a while, so the client need not push it.
+    pub fn stat_manifest(
+        &self,
+        repository: &RepositoryName,
+        name: &ManifestName,
+    ) -> Result<ManifestRecord> {
+        let record = self.manifest(repository, name)?;
+        let soon = self.now().plus(self.0.parts.collect.protect / 2);
+        let until = self.protected_until();
+        self.metadata()
+            .protect_manifest(repository, &record.digest, soon, until)?;
+        // It may have gone before it was protected.
+        self.manifest(repository, name)
+    }
+
     /// Removes a manifest and every tag on it, unless an index of the repository holds it.
     pub fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<Freed> {
         let (now, delays) = (self.now(), self.delays());

@@ -1,5 +1,6 @@
 //! The queue of what may have become garbage, and the decision about each entry.
 
+use rbuild_image::Digest;
 use rbuild_store::BlobInfo;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -86,6 +87,37 @@ pub(super) fn next(connection: &Connection) -> Result<Option<Moment>> {
         .prepare_cached("SELECT min(due_at) FROM reviews")?
         .query_row([], |row| row.get(0))?;
     Ok(due.map(Moment))
+}
+
+/// Whether the review of a manifest is due before `soon`.
+pub(super) fn is_near(
+    connection: &Connection,
+    repository: &str,
+    digest: &Digest,
+    soon: Moment,
+) -> Result<bool> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1 FROM repositories r JOIN reviews v ON v.repository_id = r.id
+             WHERE r.name = ?1 AND v.kind = 'manifest' AND v.digest = ?2 AND v.due_at < ?3",
+        )?
+        .exists(params![repository, digest.to_string(), soon.0])?)
+}
+
+/// Puts the review of a manifest off, if there is one.
+pub(super) fn put_off(
+    connection: &Connection,
+    repository: &str,
+    digest: &Digest,
+    until: Moment,
+) -> Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE reviews SET due_at = ?3 WHERE kind = 'manifest' AND digest = ?2 AND due_at < ?3
+             AND repository_id = (SELECT id FROM repositories WHERE name = ?1)",
+        )?
+        .execute(params![repository, digest.to_string(), until.0])?;
+    Ok(())
 }
 
 fn done(connection: &Connection, kind: &str, repository: i64, digest: &str) -> Result<()> {

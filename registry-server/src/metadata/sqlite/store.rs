@@ -74,6 +74,21 @@ impl MetadataStore for SqliteMetadata {
         self.write(move |c| blob::protect(c, repository.as_str(), &digest, until))
     }
 
+    fn protect_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        soon: Moment,
+        until: Moment,
+    ) -> Result<()> {
+        // Nearly always there is nothing to write.
+        if !self.read(|c| review::is_near(c, repository.as_str(), digest, soon))? {
+            return Ok(());
+        }
+        let (repository, digest) = (repository.clone(), *digest);
+        self.write(move |c| review::put_off(c, repository.as_str(), &digest, until))
+    }
+
     fn unlink_blob(
         &self,
         repository: &RepositoryName,
