@@ -1,10 +1,13 @@
 //! Ctrl-C: the first one asks the work to end, the second one ends the process.
 
-use std::io;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rbuild_builder::sandbox::CancelToken;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -88,6 +91,61 @@ impl Interrupt {
             .terminal
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A file, pipe or writer that fails once a signal has come, so that what uses it ends in good order.
+#[derive(Debug)]
+pub(crate) struct Watched<T> {
+    inner: T,
+    interrupt: Interrupt,
+}
+
+impl<T> Watched<T> {
+    pub(crate) fn new(inner: T, interrupt: &Interrupt) -> Self {
+        let _ = interrupt.watch();
+        Self {
+            inner,
+            interrupt: interrupt.clone(),
+        }
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.interrupt.is_set() {
+            // Not `ErrorKind::Interrupted`: that one means "try again".
+            return Err(io::Error::other("interrupted"));
+        }
+        Ok(())
+    }
+}
+
+impl<T: Read + AsFd> Read for Watched<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let moment = Timespec {
+            tv_sec: 0,
+            tv_nsec: 100_000_000,
+        };
+        loop {
+            self.check()?;
+            // A pipe may stay silent for long; a file is always ready.
+            let mut waiting = [PollFd::new(&self.inner, PollFlags::IN)];
+            match poll(&mut waiting, Some(&moment)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return self.inner.read(buffer),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl<T: Write> Write for Watched<T> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.check()?;
+        self.inner.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 

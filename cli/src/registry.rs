@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rbuild_builder::{ImageSource, SourceError};
 use rbuild_image::layer::{compress, scan};
@@ -11,7 +12,7 @@ use rbuild_store::BlobStore;
 use rbuild_store::local::LocalStore;
 
 use crate::exit::{Doing, Exit, Failure, Outcome};
-use crate::interrupt::interrupted;
+use crate::interrupt::{Interrupt, Watched, interrupted};
 use crate::session::Session;
 
 /// A client error as a failure. What a registry sent that is not what it promised is wrong input; all else is the surroundings.
@@ -53,6 +54,35 @@ pub(crate) fn pull(
     platform: &Platform,
     observer: &dyn Observer,
 ) -> Outcome<PulledImage> {
+    let _ = session.interrupt.watch();
+    let pulled = pull_watched(client, session, store, reference, platform, observer);
+    if session.interrupt.is_set() {
+        forget_ingests(store);
+        return Err(interrupted());
+    }
+    pulled
+}
+
+/// Waits for the threads that threw away what they had of the layers.
+fn forget_ingests(store: &LocalStore) {
+    for _ in 0..200 {
+        let mut left = 0;
+        let looked = store.blobs().walk_ingests(&mut |_, _, _| left += 1);
+        if left == 0 || looked.is_err() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn pull_watched(
+    client: &Blocking,
+    session: &Session,
+    store: &LocalStore,
+    reference: &Reference,
+    platform: &Platform,
+    observer: &dyn Observer,
+) -> Outcome<PulledImage> {
     let blobs: Arc<dyn BlobStore> = Arc::new(store.blobs().clone());
     let pulling = || format!("cannot pull `{}`", reference.familiar());
     let failed = |error: ClientError| failure(pulling(), &error);
@@ -64,7 +94,7 @@ pub(crate) fn pull(
             .pull_documents(reference, platform, &blobs, observer),
     )?
     .map_err(failed)?;
-    let layers = Layers::new(store, &image);
+    let layers = Layers::new(store, &session.interrupt, &image);
     let watch = Watch {
         layers: &layers,
         observer,
@@ -104,17 +134,19 @@ pub(crate) fn pull(
 #[derive(Debug)]
 struct Layers<'a> {
     store: &'a LocalStore,
+    interrupt: &'a Interrupt,
     expected: Vec<(Descriptor, DiffId)>,
     arrived: crossing::Queue<Digest>,
     failure: Mutex<Option<Failure>>,
 }
 
 impl<'a> Layers<'a> {
-    fn new(store: &'a LocalStore, image: &PulledImage) -> Self {
+    fn new(store: &'a LocalStore, interrupt: &'a Interrupt, image: &PulledImage) -> Self {
         let layers = image.manifest.value().layers.iter().cloned();
         let diff_ids = image.config.value().rootfs.diff_ids.iter().copied();
         Self {
             store,
+            interrupt,
             expected: layers.zip(diff_ids).collect(),
             arrived: crossing::Queue::default(),
             failure: Mutex::new(None),
@@ -128,7 +160,7 @@ impl<'a> Layers<'a> {
                 .iter()
                 .filter(|(blob, _)| blob.digest == digest)
             {
-                if let Err(failure) = check_layer(self.store, blob, *diff_id) {
+                if let Err(failure) = check_layer(self.store, self.interrupt, blob, *diff_id) {
                     self.failure
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)
@@ -151,7 +183,12 @@ impl<'a> Layers<'a> {
 }
 
 /// Notes which layer a blob is, after reading it once.
-pub(crate) fn check_layer(store: &LocalStore, blob: &Descriptor, layer: DiffId) -> Outcome<()> {
+pub(crate) fn check_layer(
+    store: &LocalStore,
+    interrupt: &Interrupt,
+    blob: &Descriptor,
+    layer: DiffId,
+) -> Outcome<()> {
     let short = blob.digest.short();
     let reading = || format!("cannot read layer `{short}`");
     let known = store
@@ -174,8 +211,11 @@ pub(crate) fn check_layer(store: &LocalStore, blob: &Descriptor, layer: DiffId) 
             blob.media_type
         ))
     })?;
-    let unpacked = compress::decompress(open, compression);
+    let unpacked = compress::decompress(Watched::new(open, interrupt), compression);
     let summary = scan(unpacked).map_err(|error| {
+        if interrupt.is_set() {
+            return interrupted();
+        }
         Failure::input(format!("layer `{short}` cannot be used")).caused_by(&error)
     })?;
     if summary.diff_id != layer {

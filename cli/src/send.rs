@@ -19,6 +19,7 @@ use rbuild_store::local::LocalStore;
 use rbuild_store::{BlobStore, CommitError, Expected};
 
 use crate::exit::{Doing, Failure, Outcome};
+use crate::interrupt::{Interrupt, Watched, interrupted};
 use crate::registry::{failure, interruptible};
 use crate::session::Session;
 
@@ -41,6 +42,7 @@ pub(crate) fn push(
     local: &Descriptor,
     observer: &dyn Observer,
 ) -> Outcome<Sent> {
+    let _ = session.interrupt.watch();
     let pushing = || format!("cannot push `{}`", name.familiar());
     let original = store
         .manifest(&local.digest)
@@ -54,7 +56,7 @@ pub(crate) fn push(
         })?;
     let manifest = packed_manifest(session, store, name, local, original, observer)?;
     let descriptor = manifest.descriptor(local.media_type.clone());
-    let blobs = blob_sources(store, name, manifest.value())?;
+    let blobs = blob_sources(store, session, name, manifest.value())?;
     interruptible(
         client,
         session,
@@ -102,9 +104,9 @@ fn packed_manifest(
                 while let Some(index) = pending.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let layer = &manifest.layers[*index];
                     let packed = if session.interrupt.is_set() {
-                        Err(crate::interrupt::interrupted())
+                        Err(interrupted())
                     } else {
-                        packed_layer(store, layer, observer)
+                        packed_layer(store, &session.interrupt, layer, observer)
                     };
                     done.lock()
                         .unwrap_or_else(PoisonError::into_inner)
@@ -136,6 +138,7 @@ fn came_from_registry(store: &LocalStore, local: &Descriptor) -> Outcome<bool> {
 /// The compressed form of an uncompressed layer; made if nobody has made it yet.
 fn packed_layer(
     store: &LocalStore,
+    interrupt: &Interrupt,
     layer: &Descriptor,
     observer: &dyn Observer,
 ) -> Outcome<Descriptor> {
@@ -145,12 +148,20 @@ fn packed_layer(
         return Ok(as_oci(&known));
     }
     observer.on_event(&TransferEvent::Started { descriptor: layer });
-    let packed = compress_into(store, layer).doing(packing)?;
+    let packed = compress_into(store, interrupt, layer);
+    if interrupt.is_set() {
+        return Err(interrupted());
+    }
+    let packed = packed.doing(packing)?;
     store.note_compressed(diff_id, &packed).doing(packing)?;
     Ok(packed)
 }
 
-fn compress_into(store: &LocalStore, layer: &Descriptor) -> io::Result<Descriptor> {
+fn compress_into(
+    store: &LocalStore,
+    interrupt: &Interrupt,
+    layer: &Descriptor,
+) -> io::Result<Descriptor> {
     let (plain, _) = store.blobs().open_file(&layer.digest)?.ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::NotFound,
@@ -162,7 +173,7 @@ fn compress_into(store: &LocalStore, layer: &Descriptor) -> io::Result<Descripto
         level: compress::DEFAULT_LEVEL,
         threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
-    compress::gzip(plain, &mut ingest, options)?;
+    compress::gzip(Watched::new(plain, interrupt), &mut ingest, options)?;
     let blob = ingest.commit(Expected::Any).map_err(|error| match error {
         CommitError::Io(error) => error,
         other => io::Error::other(other),
@@ -188,6 +199,7 @@ fn as_oci(layer: &Descriptor) -> Descriptor {
 /// Config and layers, each opened only if the registry lacks it.
 fn blob_sources(
     store: &LocalStore,
+    session: &Session,
     name: &Reference,
     manifest: &Manifest,
 ) -> Outcome<Vec<BlobSource>> {
@@ -204,7 +216,10 @@ fn blob_sources(
         let source = match diff_ids.get(index) {
             Some(diff_id) => {
                 let (store, layer, diff_id) = (store.clone(), layer.clone(), *diff_id);
-                BlobSource::new(layer.clone(), move || open_packed(&store, &layer, diff_id))
+                let interrupt = session.interrupt.clone();
+                BlobSource::new(layer.clone(), move || {
+                    open_packed(&store, &interrupt, &layer, diff_id)
+                })
             }
             None => BlobSource::from_store(layer.clone(), Arc::clone(&blobs)),
         };
@@ -216,6 +231,7 @@ fn blob_sources(
 /// Opens a layer to send; compresses it again if only the uncompressed form is here.
 fn open_packed(
     store: &LocalStore,
+    interrupt: &Interrupt,
     layer: &Descriptor,
     diff_id: DiffId,
 ) -> io::Result<Box<dyn BlobContent>> {
@@ -234,7 +250,7 @@ fn open_packed(
             layer.digest.short()
         )));
     };
-    let packed = compress_into(store, &plain)?;
+    let packed = compress_into(store, interrupt, &plain)?;
     if packed.digest != layer.digest {
         return Err(missing(format!(
             "layer `{}` is not in the local store, and compressing it again gives other bytes",

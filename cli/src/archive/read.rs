@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use rbuild_image::layer::compress;
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::DockerEntry;
 use crate::exit::{Doing, Failure, Outcome};
+use crate::interrupt::{Interrupt, Watched};
 use crate::registry::check_layer;
 
 /// An image of an archive that is in the store now.
@@ -34,11 +36,15 @@ const DOCUMENT_LIMIT: u64 = 16 << 20;
 const INDEX_DEPTH: usize = 4;
 
 /// Reads an archive into the store and names its images.
-pub(crate) fn read(store: &LocalStore, input: impl Read + Send + 'static) -> Outcome<Vec<Loaded>> {
-    let contents = Contents::read(store, input)?;
+pub(crate) fn read(
+    store: &LocalStore,
+    interrupt: &Interrupt,
+    input: impl Read + AsFd + Send + 'static,
+) -> Outcome<Vec<Loaded>> {
+    let contents = Contents::read(store, Watched::new(input, interrupt))?;
     let mut loaded = Vec::new();
     for (descriptor, names) in contents.images(store)? {
-        check(store, &descriptor)?;
+        check(store, interrupt, &descriptor)?;
         let image = store
             .record_image(&descriptor)
             .doing(|| "cannot record a loaded image")?;
@@ -233,7 +239,7 @@ fn choose(store: &LocalStore, entry: &Descriptor, depth: usize) -> Outcome<Optio
 }
 
 /// Checks that the layers are what the config promises, and notes it.
-fn check(store: &LocalStore, manifest: &Descriptor) -> Outcome<()> {
+fn check(store: &LocalStore, interrupt: &Interrupt, manifest: &Descriptor) -> Outcome<()> {
     let manifest: Manifest = document(store, &manifest.digest, "a manifest")?;
     let config: ImageConfig = document(store, &manifest.config.digest, "a config")?;
     let diff_ids = &config.rootfs.diff_ids;
@@ -245,7 +251,7 @@ fn check(store: &LocalStore, manifest: &Descriptor) -> Outcome<()> {
         )));
     }
     for (layer, diff_id) in manifest.layers.iter().zip(diff_ids) {
-        check_layer(store, layer, *diff_id)?;
+        check_layer(store, interrupt, layer, *diff_id)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal};
 use crate::archive;
 use crate::args::LoadArgs;
 use crate::exit::{Doing, Exit, Failure, Outcome};
+use crate::interrupt::interrupted;
 use crate::session::Session;
 
 pub(crate) fn run(args: &LoadArgs, session: &Session) -> Outcome {
@@ -14,7 +15,7 @@ pub(crate) fn run(args: &LoadArgs, session: &Session) -> Outcome {
     let loaded = match &args.input {
         Some(path) => {
             let file = File::open(path).doing(|| format!("cannot open `{}`", path.display()))?;
-            archive::read(&store, file)?
+            archive::read(&store, &session.interrupt, file)
         }
         None if io::stdin().is_terminal() => {
             return Err(
@@ -22,9 +23,12 @@ pub(crate) fn run(args: &LoadArgs, session: &Session) -> Outcome {
                     .hint("name a file with `-i FILE`, or redirect standard input"),
             );
         }
-        None => archive::read(&store, io::stdin())?,
+        None => archive::read(&store, &session.interrupt, io::stdin()),
     };
-    for image in loaded {
+    if session.interrupt.is_set() {
+        return Err(interrupted());
+    }
+    for image in loaded? {
         if image.names.is_empty() {
             session.printer.line(&if args.quiet {
                 image.id.to_string()

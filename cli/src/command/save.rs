@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::archive::{Saved, write};
 use crate::args::SaveArgs;
 use crate::exit::{Doing, Exit, Failure, Outcome};
+use crate::interrupt::{Watched, interrupted};
 use crate::session::Session;
 
 pub(crate) fn run(args: &SaveArgs, session: &Session) -> Outcome {
@@ -41,12 +42,10 @@ pub(crate) fn run(args: &SaveArgs, session: &Session) -> Outcome {
     // A device (`/dev/stdout`, `/dev/null`) or pipe cannot be replaced.
     let special = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
     let target = if special { path.clone() } else { pending(path) };
-    let outcome = fs::File::create(&target)
-        .doing(writing)
-        .and_then(|mut file| {
-            write(&store, &images, args.format, &mut file)?;
-            file.flush().doing(writing)
-        });
+    let outcome = fs::File::create(&target).doing(writing).and_then(|file| {
+        let mut file = Watched::new(file, &session.interrupt);
+        write(&store, &images, args.format, &mut file)
+    });
     if special {
         return outcome.map(|()| Exit::Done);
     }
@@ -54,6 +53,9 @@ pub(crate) fn run(args: &SaveArgs, session: &Session) -> Outcome {
     if outcome.is_err() {
         // The first error is the one to tell.
         let _ = fs::remove_file(&target);
+        if session.interrupt.is_set() {
+            return Err(interrupted());
+        }
     }
     outcome.map(|()| Exit::Done)
 }
