@@ -115,7 +115,11 @@ fn session(foreground: bool) -> Result<(), Errno> {
     setpgid(None, None)?;
     if rustix::termios::isatty(stdin()) {
         // Every signal is still blocked, so this does not stop us although we are in the background.
-        rustix::termios::tcsetpgrp(stdin(), getpgrp())?;
+        match rustix::termios::tcsetpgrp(stdin(), getpgrp()) {
+            // A terminal that does not control our session has no foreground group for us.
+            Ok(()) | Err(Errno::NOTTY) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
