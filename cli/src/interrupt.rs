@@ -27,6 +27,8 @@ struct Shared {
     /// A signal came. The token alone does not tell: a build cancels it too, when a step fails.
     set: AtomicBool,
     notify: Notify,
+    /// A command has the terminal: it gets Ctrl-C itself, and decides.
+    command_has_terminal: AtomicBool,
     /// Somebody listens and will end by itself.
     watched: AtomicBool,
     /// What the terminal was like before its echo was switched off.
@@ -40,6 +42,7 @@ impl Interrupt {
             token: CancelToken::new()?,
             set: AtomicBool::new(false),
             notify: Notify::new(),
+            command_has_terminal: AtomicBool::new(false),
             watched: AtomicBool::new(false),
             terminal: Mutex::new(None),
         });
@@ -48,8 +51,8 @@ impl Interrupt {
         std::thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || {
-                for _ in signals.forever() {
-                    listener.signalled();
+                for signal in signals.forever() {
+                    listener.signalled(signal);
                 }
             })?;
         Ok(Self { shared })
@@ -59,6 +62,13 @@ impl Interrupt {
     pub(crate) fn watch(&self) -> &CancelToken {
         self.shared.watched.store(true, Ordering::Release);
         &self.shared.token
+    }
+
+    /// From now on Ctrl-C is the business of the command in the foreground.
+    pub(crate) fn leave_terminal_to_command(&self) {
+        self.shared
+            .command_has_terminal
+            .store(true, Ordering::Release);
     }
 
     /// Whether a signal came.
@@ -150,7 +160,10 @@ impl<T: Write> Write for Watched<T> {
 }
 
 impl Shared {
-    fn signalled(&self) {
+    fn signalled(&self, signal: i32) {
+        if signal == SIGINT && self.command_has_terminal.load(Ordering::Acquire) {
+            return;
+        }
         let again = self.set.swap(true, Ordering::AcqRel);
         self.token.cancel();
         self.notify.notify_waiters();

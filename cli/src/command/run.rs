@@ -43,6 +43,9 @@ fn start(args: &RunArgs, session: &Session) -> Outcome {
     if !args.interactive && !args.tty {
         close_stdin()?;
     }
+    if args.tty {
+        session.interrupt.leave_terminal_to_command();
+    }
     let cancel = session.interrupt.watch();
     match sandbox::executor(&store).run_container(&container, cancel) {
         Ok(Ended::Exited(code)) => Ok(Exit::Command(code)),

@@ -28,14 +28,16 @@ fn on_terminal(command: &mut Command) -> (Vec<u8>, Option<i32>) {
         .write(true)
         .open(name)
         .expect("open");
+    let input = slave.try_clone().expect("a second descriptor");
     let mut child = command
         .env("TERM", "xterm")
+        .stdin(Stdio::from(input))
         .stdout(Stdio::null())
         .stderr(Stdio::from(slave))
         .spawn()
         .expect("spawn");
     // Our own copies of the terminal are in the command.
-    command.stderr(Stdio::null());
+    command.stdin(Stdio::null()).stderr(Stdio::null());
     let mut out = Vec::new();
     let mut master = File::from(master);
     let mut buffer = [0; 4096];
@@ -137,6 +139,24 @@ fn a_failing_step_shows_its_output() {
     assert_eq!(code, Some(1));
     let screen = screen(&bytes).join("\n");
     insta::assert_snapshot!(world.normal(&screen));
+}
+
+#[test]
+fn a_command_gets_the_terminal() {
+    let Some(world) = World::with_sandbox() else {
+        return;
+    };
+    let mut command = world.command(&[
+        "run",
+        "-it",
+        "busybox",
+        "sh",
+        "-c",
+        "test -t 0 && test -t 2 && echo on $TERM >&2",
+    ]);
+    let (bytes, code) = on_terminal(&mut command);
+    let shown = String::from_utf8_lossy(&bytes).into_owned();
+    assert_eq!((code, shown.as_str()), (Some(0), "on xterm\r\n"));
 }
 
 #[test]

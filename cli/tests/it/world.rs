@@ -253,7 +253,7 @@ fn busybox_archive(busybox: &[u8]) -> Vec<u8> {
         "",
     );
     for name in [
-        "sh", "cat", "echo", "sleep", "ls", "id", "pwd", "env", "true", "false", "yes",
+        "sh", "cat", "echo", "sleep", "ls", "id", "pwd", "env", "test", "true", "false", "yes",
     ] {
         let path = format!("bin/{name}");
         add(
