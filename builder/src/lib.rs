@@ -15,6 +15,7 @@ mod export;
 mod graph;
 mod key;
 mod plan;
+mod replace;
 mod request;
 mod rootfs;
 pub mod sandbox;

@@ -10,6 +10,7 @@ use rbuild_store::local::{Area, LocalStore};
 
 use crate::base::BaseImage;
 use crate::copy::{Bytes, RootTree};
+use crate::replace::replace;
 
 /// A stack of layers.
 #[derive(Debug, Clone)]
@@ -147,9 +148,7 @@ impl State {
             )));
         }
         std::fs::create_dir_all(&directory)?;
-        let temporary = kept.with_extension(format!("{}.tmp", std::process::id()));
-        std::fs::write(&temporary, &bytes)?;
-        std::fs::rename(&temporary, &kept)?;
+        replace(&kept, &bytes)?;
         Ok(Some(bytes))
     }
 }

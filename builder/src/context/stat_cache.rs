@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use rbuild_image::Digest;
 
 use crate::copy::Stamp;
+use crate::replace::replace;
 
 /// The first bytes of a cache file; the last of them is its version.
 const MAGIC: &[u8; 8] = b"rbstat\0\x01";
@@ -100,11 +101,7 @@ impl StatCache {
             }
             bytes.extend_from_slice(digest.as_bytes());
         }
-        let temporary = self
-            .file
-            .with_extension(format!("{}.tmp", std::process::id()));
-        fs::write(&temporary, &bytes)?;
-        fs::rename(&temporary, &self.file)?;
+        replace(&self.file, &bytes)?;
         inner.changed = false;
         Ok(())
     }

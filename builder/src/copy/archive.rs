@@ -10,6 +10,7 @@ use rbuild_image::layer::{self, Rootfs, Toc};
 use rbuild_store::local::{Area, LocalStore};
 
 use super::source::{Bytes, RootTree};
+use crate::replace::replace;
 
 /// An archive and what is in it.
 #[derive(Debug)]
@@ -68,9 +69,7 @@ impl Archive {
             let summary = layer::scan(io::BufReader::with_capacity(1 << 18, reader))
                 .map_err(io::Error::other)?;
             std::fs::create_dir_all(&directory)?;
-            let temporary = directory.join(format!("{}.{}.tmp", digest.hex(), std::process::id()));
-            std::fs::write(&temporary, summary.toc.to_bytes())?;
-            std::fs::rename(&temporary, &table)?;
+            replace(&table, &summary.toc.to_bytes())?;
             summary.toc
         };
         Ok(Some(Self {
