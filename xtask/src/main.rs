@@ -12,6 +12,7 @@ mod compare;
 mod conformance;
 mod demo;
 mod engine;
+mod faults;
 mod peers;
 mod process;
 mod report;
@@ -60,6 +61,8 @@ enum Task {
         /// The program; docs/registry-conformance.md says how to get it.
         program: std::path::PathBuf,
     },
+    /// Kill, starve and damage the registry on purpose; nothing that it acknowledged may be lost.
+    Faults(faults::Options),
     /// Build small cases with rbuild and with another builder and compare the images.
     Compare {
         /// The other builder; without it, all of them one after another.
@@ -109,6 +112,7 @@ fn run(task: Task) -> Result<()> {
         Task::Conformance { program } => {
             conformance::run(&Binaries::build(Profile::Debug)?, &program)
         }
+        Task::Faults(options) => faults::run(&Binaries::build(options.profile())?, &options),
         Task::Compare { peer, against } => {
             let peers = peer.map_or_else(|| vec![Peer::Docker, Peer::Buildah], |peer| vec![peer]);
             as_root(&against, |binaries| {
