@@ -4,6 +4,104 @@ use std::fmt;
 
 use crate::span::Span;
 
+/// Every code of an error or warning that is not a lint rule, with what it is about.
+///
+/// The table in `docs/parse-json.md` has the same lines.
+pub const CODES: &[(&str, &str)] = &[
+    (
+        "bad-check-directive",
+        "the settings of `# check=` are not understood",
+    ),
+    ("bad-device", "`--device` is not understood"),
+    (
+        "bad-duration",
+        "an interval of `HEALTHCHECK` is no duration",
+    ),
+    (
+        "bad-escape-directive",
+        "`# escape=` is neither a backslash nor a backtick",
+    ),
+    (
+        "bad-flag-value",
+        "a flag that takes one of a few words has another one",
+    ),
+    (
+        "bad-list",
+        "the quotes of a comma-separated value do not fit",
+    ),
+    ("bad-mount", "a `--mount` breaks a rule of its type"),
+    (
+        "bad-pattern",
+        "a pattern in `${x#…}` or the like is malformed",
+    ),
+    ("bad-port", "`EXPOSE` names no port"),
+    ("bad-retries", "`--retries` is no number that is allowed"),
+    ("bad-signal", "`STOPSIGNAL` names no signal"),
+    (
+        "bad-stage-name",
+        "a stage name has characters that it cannot have",
+    ),
+    ("bad-substitution", "a `${…}` is malformed"),
+    ("bad-trigger", "an instruction that `ONBUILD` cannot hold"),
+    ("blank-name", "a name is missing before `=`"),
+    ("duplicate-directive", "a parser directive is given twice"),
+    ("duplicate-flag", "a flag is given twice"),
+    ("empty-volume", "a path of `VOLUME` is empty"),
+    (
+        "flag-not-boolean",
+        "a switch has a value other than `true` and `false`",
+    ),
+    ("flag-without-effect", "a flag that does nothing here"),
+    ("flag-without-value", "a flag lacks its value"),
+    ("from-arguments", "`FROM` has two, four or more arguments"),
+    ("healthcheck-none", "`HEALTHCHECK NONE` has arguments"),
+    (
+        "heredoc-destination",
+        "a heredoc is the destination of `COPY` or `ADD`",
+    ),
+    (
+        "json-not-strings",
+        "a JSON array holds something other than strings",
+    ),
+    ("missing-argument", "an instruction lacks an argument"),
+    ("missing-value", "`ENV` or `LABEL` has a name and no value"),
+    ("no-instructions", "the file has no instructions"),
+    (
+        "no-stage",
+        "an instruction stands before the first `FROM`, or there is none",
+    ),
+    (
+        "onbuild-nested",
+        "`ONBUILD` holds `ONBUILD` many times over",
+    ),
+    (
+        "pair-without-equals",
+        "a later word of `ENV` or `LABEL` has no `=`",
+    ),
+    ("shell-not-json", "`SHELL` is no JSON array"),
+    (
+        "short-interval",
+        "an interval of `HEALTHCHECK` is shorter than a millisecond",
+    ),
+    ("too-large", "the file has 4 GiB or more"),
+    ("too-many-problems", "there are more problems than are told"),
+    ("unclosed-quote", "a quote is not closed"),
+    ("unknown-flag", "the instruction has no such flag"),
+    (
+        "unknown-healthcheck",
+        "`HEALTHCHECK` is followed by neither `CMD` nor `NONE`",
+    ),
+    ("unknown-instruction", "there is no such instruction"),
+    ("unknown-mount-key", "`--mount` has no such key"),
+    ("unknown-mount-type", "there is no such type of mount"),
+    ("unknown-rule", "a lint rule to be skipped does not exist"),
+    ("unterminated-heredoc", "the end of a heredoc is missing"),
+    (
+        "variable-required",
+        "a variable that `${x:?…}` requires is not set",
+    ),
+];
+
 /// How much a diagnostic matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {

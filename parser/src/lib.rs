@@ -27,7 +27,7 @@ mod suggest;
 pub mod syntax;
 mod word;
 
-pub use diagnostic::{Diagnostic, Severity};
+pub use diagnostic::{CODES, Diagnostic, Severity};
 pub use directive::Directives;
 pub use instruction::{
     Add, Arg, ArgItem, Command, Copy, Device, Env, Form, From, Healthcheck, HealthcheckTest,

@@ -43,7 +43,7 @@ const MAX_BYTES: usize = u32::MAX as usize - 1;
 /// ```
 pub fn parse(source: &str) -> Parsed {
     let mut parsed = typed(source, Directives::default());
-    if !parsed.has_errors() || !parsed.instructions.is_empty() {
+    if source.len() <= MAX_BYTES {
         stages(&mut parsed, source);
     }
     parsed.diagnostics.sort_by_key(|diagnostic| diagnostic.span);
