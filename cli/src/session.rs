@@ -141,8 +141,10 @@ impl Session {
     }
 
     /// Who keeps things in the store besides images: the builder.
-    pub(crate) fn tenant(&self, store: &LocalStore) -> Builder {
+    pub(crate) fn tenant(&self, store: &LocalStore, cache: BuildCache) -> Builder {
         Builder {
+            cache,
+            printer: self.printer,
             index: FsCacheIndex::open(store.dir(Area::Cache)),
             store: store.clone(),
             interrupt: self.interrupt.clone(),
@@ -184,22 +186,46 @@ pub(crate) fn documents(store: &LocalStore, image: &ImageRecord) -> Outcome<Docu
 /// The builder, as one who keeps things in the store: its cache keeps layers alive, its snapshots are derived from layers.
 #[derive(Debug)]
 pub(crate) struct Builder {
+    cache: BuildCache,
     index: FsCacheIndex,
     store: LocalStore,
     interrupt: Interrupt,
+    printer: Printer,
+}
+
+/// What becomes of the build cache in a prune.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BuildCache {
+    /// It stays, and keeps its layers.
+    Keep,
+    /// It goes, cache mounts included.
+    Remove,
 }
 
 impl Builder {
-    /// Forgets every result of the build cache; the next build runs every step.
-    pub(crate) fn forget_records(&self) -> io::Result<()> {
-        let mut keys = Vec::new();
-        self.index.walk(&mut |key, _| keys.push(*key))?;
-        keys.iter().try_for_each(|key| self.index.delete(key))
+    /// Empties the area of the cache; the next build runs every step.
+    fn remove_cache(&self) -> io::Result<u64> {
+        let before = self.store.area_usage(Area::Cache)?;
+        for entry in std::fs::read_dir(self.store.dir(Area::Cache))? {
+            let path = entry?.path();
+            if let Err(error) = std::fs::remove_dir_all(&path) {
+                // Rootless builds leave files of subordinate ids in cache mounts.
+                self.printer.warning(&format!(
+                    "cannot remove all of `{}`: {error}",
+                    path.display()
+                ));
+            }
+        }
+        let after = self.store.area_usage(Area::Cache)?;
+        Ok(before.bytes.saturating_sub(after.bytes))
     }
 }
 
 impl Tenant for Builder {
     fn roots(&self, keep: &mut dyn FnMut(Root)) -> io::Result<()> {
+        if self.cache == BuildCache::Remove {
+            return Ok(());
+        }
         self.index.walk(&mut |_, record| {
             if let Some(layer) = record.layer {
                 keep(Root::Layer(layer.diff_id));
@@ -208,6 +234,17 @@ impl Tenant for Builder {
     }
 
     fn sweep(&self, live: &Live) -> io::Result<u64> {
+        let from_cache = match self.cache {
+            BuildCache::Keep => 0,
+            BuildCache::Remove => self.remove_cache()?,
+        };
+        Ok(from_cache + self.sweep_snapshots(live)?)
+    }
+}
+
+impl Builder {
+    /// Removes the unpacked layers that are not alive.
+    fn sweep_snapshots(&self, live: &Live) -> io::Result<u64> {
         let snapshots = self.store.dir(Area::Snapshots);
         if std::fs::read_dir(&snapshots)?.next().is_none() {
             return Ok(0);

@@ -11,7 +11,7 @@ use crate::exit::{Doing, Exit, Failure, Outcome};
 use crate::human;
 use crate::interrupt::interrupted;
 use crate::printer::table;
-use crate::session::Session;
+use crate::session::{BuildCache, Session};
 
 pub(crate) fn prune(args: &PruneArgs, session: &Session) -> Outcome {
     let store = session.store()?;
@@ -19,19 +19,14 @@ pub(crate) fn prune(args: &PruneArgs, session: &Session) -> Outcome {
         return Ok(Exit::Done);
     }
     let _ = session.interrupt.watch();
-    let tenant = session.tenant(&store);
-    let scope = if args.all {
-        PruneScope::Everything
+    let (scope, cache) = if args.all {
+        (PruneScope::Everything, BuildCache::Remove)
     } else {
-        PruneScope::Dangling
+        (PruneScope::Dangling, BuildCache::Keep)
     };
+    let tenant = session.tenant(&store, cache);
     let mut told = false;
     let pruned = loop {
-        if args.all {
-            tenant
-                .forget_records()
-                .doing(|| "cannot empty the build cache")?;
-        }
         let pruned = store
             .prune(scope, &[&tenant as &dyn Tenant])
             .doing(|| "cannot remove what is not needed")?;
@@ -78,7 +73,7 @@ fn confirm(all: bool, session: &Session) -> Outcome<bool> {
 
 pub(crate) fn usage(args: &DfArgs, session: &Session) -> Outcome {
     let store = session.store()?;
-    let tenant = session.tenant(&store);
+    let tenant = session.tenant(&store, BuildCache::Keep);
     let usage = store
         .disk_usage(&[&tenant])
         .doing(|| "cannot measure the local store")?;

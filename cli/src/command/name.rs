@@ -7,7 +7,7 @@ use rbuild_store::local::{LocalStore, PruneScope};
 
 use crate::args::{RmiArgs, TagArgs};
 use crate::exit::{Doing, Exit, Failure, Outcome};
-use crate::session::Session;
+use crate::session::{BuildCache, Session};
 
 pub(crate) fn tag(args: &TagArgs, session: &Session) -> Outcome {
     let store = session.store()?;
@@ -34,7 +34,7 @@ pub(crate) fn remove(args: &RmiArgs, session: &Session) -> Outcome {
         }
     }
     if deleted {
-        let tenant = session.tenant(&store);
+        let tenant = session.tenant(&store, BuildCache::Keep);
         // If somebody works in the store, the bytes stay until the next removal or prune.
         store
             .prune(PruneScope::Garbage, &[&tenant])
