@@ -36,7 +36,7 @@ pub(crate) struct BuildArgs {
     #[arg(long)]
     pub(crate) pull: bool,
     /// Platform to build for
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = platform)]
     pub(crate) platform: Option<Platform>,
     /// Print nothing but the image id
     #[arg(long, short, conflicts_with = "progress")]
@@ -183,4 +183,13 @@ pub(crate) fn name(text: &str) -> Result<Reference, String> {
         return Err("a name to give cannot have a digest".to_owned());
     }
     Ok(reference)
+}
+
+/// One platform.
+fn platform(text: &str) -> Result<Platform, String> {
+    if text.contains(',') {
+        return Err("several platforms at once are not supported yet".to_owned());
+    }
+    text.parse()
+        .map_err(|error: rbuild_image::platform::ParsePlatformError| error.to_string())
 }

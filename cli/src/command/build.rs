@@ -1,6 +1,7 @@
 //! `build`
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ use crate::session::Session;
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
-    let progress = progress(args)?;
+    let progress = progress(args, session)?;
     let context = &args.dockerfile.context;
     dockerfile::check_context(context).map_err(|failure| perhaps_a_verb(args, failure))?;
     let source = dockerfile::locate(args.dockerfile.file.as_deref(), context)?;
@@ -40,7 +41,10 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
         dockerfile::show(session.printer, &source, &findings);
         return Err(Failure::silent(Exit::Failed));
     }
+    forget_result(args)?;
     let store = session.store()?;
+    // The build holds the store itself; this is for the push behind it.
+    let _working = store.session().doing(|| "cannot lock the local store")?;
     let env = Environment {
         cache: Arc::new(FsCacheIndex::open(store.dir(Area::Cache))),
         source: Arc::new(Source::new(session.clone(), store.clone())),
@@ -91,11 +95,16 @@ fn perhaps_a_verb(args: &BuildArgs, failure: Failure) -> Failure {
 }
 
 /// The way to show progress: the flag, or else `BUILDKIT_PROGRESS`.
-fn progress(args: &BuildArgs) -> Outcome<Progress> {
+fn progress(args: &BuildArgs, session: &Session) -> Outcome<Progress> {
     if args.quiet {
         return Ok(Progress::Quiet);
     }
+    let is_terminal = session.printer.is_terminal();
     if let Some(progress) = args.progress {
+        if progress == Progress::Tty && !is_terminal {
+            return Err(Failure::unable("standard error is not a terminal")
+                .hint("`--progress=plain` needs none, `--progress=auto` looks for itself"));
+        }
         return Ok(progress);
     }
     match std::env::var("BUILDKIT_PROGRESS") {
@@ -105,6 +114,11 @@ fn progress(args: &BuildArgs) -> Outcome<Progress> {
         }),
         _ => Ok(Progress::Auto),
     }
+    .map(|progress| match progress {
+        // A variable is a wish, not an order.
+        Progress::Tty if !is_terminal => Progress::Plain,
+        progress => progress,
+    })
 }
 
 fn request(args: &BuildArgs, source: &SourceFile) -> Outcome<BuildRequest> {
@@ -173,6 +187,16 @@ fn epoch(build_args: &[(String, String)]) -> Outcome<Option<i64>> {
         Failure::unable(format!("`{EPOCH}` is `{text}`"))
             .hint("it is a number of seconds since 1970-01-01")
     })
+}
+
+/// Removes the image id of an earlier build: a build that fails leaves none.
+fn forget_result(args: &BuildArgs) -> Outcome<()> {
+    match args.iidfile.as_ref().map(fs::remove_file) {
+        Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Failure::io("cannot remove the old image id file", &error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes what scripts read: the image id, and the facts about the build.

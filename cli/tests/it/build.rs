@@ -83,6 +83,9 @@ fn the_results_are_written_to_files() {
         "ctx",
     ]);
     assert_eq!(world.read("iid"), done.stdout.trim_end());
+    world.write("bad/Dockerfile", "FROM busybox\nCOPY missing /\n");
+    world.quietly(&["build", "-q", "--iidfile", "iid", "bad"]);
+    assert!(!world.path("iid").exists(), "no image, no id");
     let facts = world.read("facts.json");
     let facts = world.normal(&facts);
     assert_snapshot!(format!("{}{facts}", world.log()));

@@ -27,6 +27,8 @@ fn what_is_not_understood_is_refused() {
         &["build", "-t", "UPPER", "."],
         &["build", "-t", "a:b:c", "."],
         &["build", "--platform", "a/b/c/d", "."],
+        &["build", "--platform", "linux/amd64,linux/arm64", "."],
+        &["build", "--progress", "tty", "."],
         &["build", "--network", "bridge", "."],
         &["build", "--build-arg", "=x", "."],
         &["build"],
