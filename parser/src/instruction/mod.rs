@@ -1,10 +1,15 @@
 //! The typed instructions.
 
 mod copy;
+mod expose;
 mod flag;
+mod from;
+mod healthcheck;
 mod mount;
+mod onbuild;
 mod read;
 mod run;
+mod variable;
 
 pub use copy::{Add, Copy, Sources};
 pub use mount::{

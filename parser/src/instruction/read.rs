@@ -1,14 +1,8 @@
 //! Statement to typed instruction.
 
-use super::flag::{Flags, Kind, Known};
-use super::{
-    Arg, ArgItem, Command, Env, Form, From, Healthcheck, HealthcheckTest, Instruction, Label,
-    Onbuild, Pair, copy, flag, run,
-};
+use super::flag::{Flags, Known};
+use super::{Command, Env, Form, Instruction, Label, copy, flag, run};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::duration;
-use crate::port;
-use crate::signal;
 use crate::span::{Span, Spanned};
 use crate::suggest::suggest;
 use crate::syntax::{Shape, Statement};
@@ -140,7 +134,7 @@ impl Reader<'_> {
     }
 
     /// Notes flags that `BuildKit` skips without a look: accepted, with a warning.
-    fn skipped_flags(&mut self) {
+    pub(super) fn skipped_flags(&mut self) {
         let mut found = Vec::new();
         flag::read(self.statement, &[], self.escape, &mut found);
         self.diagnostics.extend(found.into_iter().map(as_warning));
@@ -160,7 +154,7 @@ impl Reader<'_> {
         }
     }
 
-    fn missing(&mut self, what: &str) {
+    pub(super) fn missing(&mut self, what: &str) {
         let name = self.statement.name();
         self.error(
             "missing-argument",
@@ -170,7 +164,7 @@ impl Reader<'_> {
         );
     }
 
-    fn some_words(&mut self) -> Option<Vec<Word>> {
+    pub(super) fn some_words(&mut self) -> Option<Vec<Word>> {
         self.flags(&[]);
         let words = self.words();
         if words.is_empty() {
@@ -181,179 +175,18 @@ impl Reader<'_> {
     }
 
     /// The whole text as one word, of an instruction without flags.
-    fn one_word(&mut self) -> Option<Word> {
+    pub(super) fn one_word(&mut self) -> Option<Word> {
         self.flags(&[]);
         self.text_word()
     }
 
-    fn text_word(&mut self) -> Option<Word> {
+    pub(super) fn text_word(&mut self) -> Option<Word> {
         let text = &self.statement.arguments.text;
         if text.value.is_empty() {
             self.missing("an argument");
             return None;
         }
         Some(self.word(text))
-    }
-
-    fn stop_signal(&mut self) -> Option<Instruction> {
-        self.skipped_flags();
-        let word = self.text_word()?;
-        if let Some(text) = constant(&word)
-            && !signal::is_signal(&text)
-        {
-            let bare = text.to_ascii_uppercase();
-            let near = suggest(bare.strip_prefix("SIG").unwrap_or(&bare), signal::names());
-            let help = near.map(|near| format!("did you mean `SIG{near}`?"));
-            self.error(
-                "bad-signal",
-                word.span,
-                format!("`{text}` is no signal"),
-                help,
-            );
-            return None;
-        }
-        Some(Instruction::StopSignal(word))
-    }
-
-    /// Ports without a variable are checked here; the others can be only when they are expanded.
-    fn expose(&mut self) -> Option<Instruction> {
-        let words = self.some_words()?;
-        for word in &words {
-            let Some(text) = constant(word) else { continue };
-            if let Err(reason) = port::parse(&text) {
-                let help = if text.ends_with(',') {
-                    Some("ports are separated by blanks".to_owned())
-                } else if text.starts_with('#') {
-                    Some("a comment needs a line of its own".to_owned())
-                } else {
-                    None
-                };
-                self.error("bad-port", word.span, reason, help);
-            }
-        }
-        Some(Instruction::Expose(words))
-    }
-
-    fn from(&mut self) -> Option<Instruction> {
-        let platform = self.flags(&[("platform", Kind::Value)]).word("platform");
-        let words = self.words();
-        let (image, alias) = match &words[..] {
-            [image] => (image, None),
-            [image, keyword, name] if keyword.raw().eq_ignore_ascii_case("as") => {
-                (image, Some(name))
-            }
-            [] => {
-                self.missing("an image");
-                return None;
-            }
-            [_, second, ..] => {
-                let rest = self.statement.arguments.text.span;
-                let span = Span::new(second.span.start, rest.end);
-                let help = if second.raw().starts_with('#') {
-                    "a comment needs a line of its own"
-                } else {
-                    "it takes `IMAGE`, or `IMAGE AS NAME`"
-                };
-                self.error(
-                    "from-arguments",
-                    span,
-                    "`FROM` takes one or three arguments",
-                    Some(help.to_owned()),
-                );
-                return None;
-            }
-        };
-        let alias = match alias {
-            None => None,
-            Some(name) => Some(self.stage_name(name)?),
-        };
-        Some(Instruction::From(From {
-            image: image.clone(),
-            alias,
-            platform,
-        }))
-    }
-
-    /// A stage name: a letter, then letters, digits, `-`, `_` and `.`; kept in lower case.
-    fn stage_name(&mut self, name: &Word) -> Option<Spanned<String>> {
-        let lower = name.raw().to_lowercase();
-        let valid = lower.starts_with(|c: char| c.is_ascii_lowercase())
-            && lower.chars().all(|c| {
-                c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.')
-            });
-        if !valid {
-            let help = "it begins with a letter and goes on with letters, digits, `-`, `_` and `.`"
-                .to_owned();
-            self.error(
-                "bad-stage-name",
-                name.span,
-                format!("`{}` cannot name a stage", name.raw()),
-                Some(help),
-            );
-            return None;
-        }
-        Some(Spanned::new(lower, name.span))
-    }
-
-    fn arg(&mut self) -> Option<Instruction> {
-        self.skipped_flags();
-        let words = self.words();
-        if words.is_empty() {
-            self.missing("at least one name");
-            return None;
-        }
-        let mut items = Vec::with_capacity(words.len());
-        for word in &words {
-            let (name, default) = match word.raw().split_once('=') {
-                Some((name, default)) => (name, Some(default)),
-                None => (word.raw(), None),
-            };
-            if name.is_empty() {
-                self.error(
-                    "blank-name",
-                    word.span,
-                    "`ARG` needs a name before `=`",
-                    None,
-                );
-                continue;
-            }
-            let default_at = name.len() + 1;
-            items.push(ArgItem {
-                name: Spanned::new(name.to_owned(), word.part(0, name.len())),
-                default: default.map(|text| {
-                    Word::new(
-                        text,
-                        word.part(default_at, default_at + text.len()),
-                        self.escape,
-                    )
-                }),
-            });
-        }
-        Some(Instruction::Arg(Arg { items }))
-    }
-
-    fn pairs(&mut self) -> Option<(Vec<Pair>, bool)> {
-        self.flags(&[]);
-        let Shape::Pairs { pairs, legacy } = &self.statement.arguments.shape else {
-            return None;
-        };
-        if pairs.is_empty() {
-            self.missing("at least one name and value");
-            return None;
-        }
-        let mut typed = Vec::with_capacity(pairs.len());
-        for (key, value) in pairs {
-            if key.value.is_empty() {
-                let message = format!("`{}` needs a name before `=`", self.statement.name());
-                self.error("blank-name", key.span.join(value.span), message, None);
-                continue;
-            }
-            typed.push(Pair {
-                key: self.word(key),
-                value: self.word(value),
-            });
-        }
-        Some((typed, *legacy))
     }
 
     /// `CMD` and `ENTRYPOINT`.
@@ -420,215 +253,9 @@ impl Reader<'_> {
         }
         Some(Instruction::Volume(paths))
     }
-
-    fn healthcheck(&mut self) -> Option<Instruction> {
-        const FLAGS: Known = &[
-            ("interval", Kind::Value),
-            ("timeout", Kind::Value),
-            ("start-period", Kind::Value),
-            ("start-interval", Kind::Value),
-            ("retries", Kind::Value),
-        ];
-        let Shape::Healthcheck {
-            kind,
-            json,
-            command,
-        } = &self.statement.arguments.shape
-        else {
-            return None;
-        };
-        if kind
-            .as_ref()
-            .is_some_and(|kind| kind.value.eq_ignore_ascii_case("none"))
-        {
-            return self.no_healthcheck(command);
-        }
-        let flags = self.flags(FLAGS);
-        let Some(kind) = kind else {
-            self.missing("`CMD` or `NONE`");
-            return None;
-        };
-        let test = match kind.value.to_ascii_uppercase().as_str() {
-            "CMD" if command.value.is_empty() || json.as_ref().is_some_and(Vec::is_empty) => {
-                self.error(
-                    "missing-argument",
-                    kind.span,
-                    "a command is missing after `HEALTHCHECK CMD`",
-                    None,
-                );
-                return None;
-            }
-            "CMD" => HealthcheckTest::Command(Command {
-                form: match json {
-                    Some(strings) => {
-                        Form::Exec(strings.iter().map(|string| string.value.clone()).collect())
-                    }
-                    None => Form::Shell(command.value.clone()),
-                },
-                span: command.span,
-            }),
-            _ => {
-                let message = format!("unknown kind of health check `{}`", kind.value);
-                self.error(
-                    "unknown-healthcheck",
-                    kind.span,
-                    message,
-                    Some("it is `CMD` or `NONE`".to_owned()),
-                );
-                return None;
-            }
-        };
-        Some(Instruction::Healthcheck(Healthcheck {
-            test,
-            interval: self.interval(&flags, "interval"),
-            timeout: self.interval(&flags, "timeout"),
-            start_period: self.interval(&flags, "start-period"),
-            start_interval: self.interval(&flags, "start-interval"),
-            retries: self.retries(&flags),
-        }))
-    }
-
-    /// `HEALTHCHECK NONE`.
-    fn no_healthcheck(&mut self, command: &Spanned<String>) -> Option<Instruction> {
-        for flag in &self.statement.flags {
-            let message = format!(
-                "flag `{}` has no effect with `HEALTHCHECK NONE`",
-                flag.value
-            );
-            self.diagnostics.push(Diagnostic::warning(
-                "flag-without-effect",
-                flag.span,
-                message,
-            ));
-        }
-        if !command.value.is_empty() {
-            self.error(
-                "healthcheck-none",
-                command.span,
-                "`HEALTHCHECK NONE` takes no arguments",
-                None,
-            );
-            return None;
-        }
-        Some(Instruction::Healthcheck(Healthcheck {
-            test: HealthcheckTest::None,
-            interval: None,
-            timeout: None,
-            start_period: None,
-            start_interval: None,
-            retries: None,
-        }))
-    }
-
-    /// A duration of at least a millisecond, or zero.
-    fn interval(&mut self, flags: &Flags, name: &str) -> Option<std::time::Duration> {
-        let text = flags.text(name)?;
-        match duration::parse(&text.value) {
-            Ok(duration)
-                if duration.is_zero() || duration >= std::time::Duration::from_millis(1) =>
-            {
-                Some(duration)
-            }
-            Ok(_) => {
-                self.error(
-                    "short-interval",
-                    text.span,
-                    format!("`--{name}` is shorter than 1ms"),
-                    None,
-                );
-                None
-            }
-            Err(reason) => {
-                let help = Some("write it like `30s`, `1m30s` or `500ms`".to_owned());
-                self.error(
-                    "bad-duration",
-                    text.span,
-                    format!("`{}` is not a duration: {reason}", text.value),
-                    help,
-                );
-                None
-            }
-        }
-    }
-
-    fn retries(&mut self, flags: &Flags) -> Option<u32> {
-        let text = flags.text("retries")?;
-        match text.value.parse::<i32>().map(u32::try_from) {
-            Ok(Ok(count)) => Some(count),
-            Ok(Err(_)) => {
-                self.error(
-                    "bad-retries",
-                    text.span,
-                    "`--retries` cannot be negative",
-                    None,
-                );
-                None
-            }
-            Err(_) => {
-                self.error(
-                    "bad-retries",
-                    text.span,
-                    format!("`{}` is not a number", text.value),
-                    None,
-                );
-                None
-            }
-        }
-    }
-
-    /// The trigger is read as well. What is wrong with it is a warning only: it matters where the
-    /// image is used, and other builders may know more instructions.
-    fn onbuild(&mut self) -> Option<Instruction> {
-        self.flags(&[]);
-        let Some(child) = &self.statement.child else {
-            self.missing("an instruction");
-            return None;
-        };
-        let name = child.name();
-        if matches!(name, "ONBUILD" | "FROM" | "MAINTAINER") {
-            self.error(
-                "bad-trigger",
-                child.keyword.span,
-                format!("`{name}` cannot be a trigger of `ONBUILD`"),
-                None,
-            );
-            return None;
-        }
-        let mut found = Vec::new();
-        let instruction = read(child, self.escape, &mut found);
-        self.diagnostics.extend(found.into_iter().map(as_warning));
-        let instruction =
-            instruction.map(|instruction| Box::new(Spanned::new(instruction, child.span)));
-        Some(Instruction::Onbuild(Onbuild {
-            text: trigger_text(self.statement),
-            instruction,
-        }))
-    }
 }
 
-/// The text of a word that has no variable; `None` when only the build can know it.
-fn constant(word: &Word) -> Option<String> {
-    if word.has_variables() {
-        return None;
-    }
-    word.expand(&|_| None).ok().map(|expansion| expansion.text)
-}
-
-/// The trigger as the image config stores it: without `ONBUILD`, the heredocs put back below.
-fn trigger_text(statement: &Statement) -> String {
-    let Shape::Child { text } = &statement.arguments.shape else {
-        return String::new();
-    };
-    let mut text = text.clone();
-    for heredoc in &statement.heredocs {
-        text.push('\n');
-        text.push_str(&heredoc.content);
-        text.push_str(&heredoc.name);
-    }
-    text
-}
-
-fn as_warning(finding: Diagnostic) -> Diagnostic {
+pub(super) fn as_warning(finding: Diagnostic) -> Diagnostic {
     Diagnostic {
         severity: Severity::Warning,
         ..finding
