@@ -108,8 +108,10 @@ pub struct Limits {
     pub idle_time: Duration,
     /// How long an upload is kept that nothing comes for.
     pub upload_time: Duration,
-    /// Bytes of disk that new uploads must leave free, so that reads, deletes and the database go on.
+    /// Bytes of disk that pushes must leave free, so that reads, deletes and the database go on.
     pub reserve_bytes: u64,
+    /// The most of the disk, in hundredths, that is held back for that; it counts on small disks.
+    pub reserve_percent: u64,
     /// How long requests that are under way may take once a stop is asked for.
     pub stop_time: Duration,
 }
@@ -253,6 +255,7 @@ impl Limits {
         idle_time: Duration::from_mins(1),
         upload_time: Duration::from_hours(24),
         reserve_bytes: 256 << 20,
+        reserve_percent: 5,
         stop_time: Duration::from_mins(1),
     };
 }

@@ -133,6 +133,8 @@ pub struct Running {
     address: SocketAddr,
     metrics_address: Option<SocketAddr>,
     registry: Registry,
+    open: Arc<Semaphore>,
+    connections: usize,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -146,6 +148,13 @@ impl Running {
     /// Where it serves its metrics, if it does.
     pub const fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
+    }
+
+    /// How many connections are open.
+    pub fn open_connections(&self) -> usize {
+        // One slot is always taken in advance, for the next connection.
+        let taken = self.connections - self.open.available_permits();
+        taken.saturating_sub(1)
     }
 
     /// The registry behind it.
@@ -217,8 +226,10 @@ pub fn start_with(
         api: http::Api::new(registry.clone(), access).map_err(StartError::Threads)?,
         limits: config.limits,
         certificate: certificate.map(Arc::new),
+        slots: Arc::new(Semaphore::new(config.limits.connections)),
         stopped,
     };
+    let open = Arc::clone(&server.slots);
     let metrics_address = metrics.as_ref().map(|(_, address)| *address);
     let verify_bytes = config.verify_bytes;
     let thread = std::thread::Builder::new()
@@ -245,6 +256,8 @@ pub fn start_with(
         address,
         metrics_address,
         registry,
+        open,
+        connections: config.limits.connections,
         stop,
         thread: Some(thread),
     })
@@ -300,6 +313,8 @@ struct Server {
     api: http::Api,
     limits: Limits,
     certificate: Option<Arc<Certificate>>,
+    /// One for each connection that may be open.
+    slots: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -332,13 +347,12 @@ impl Server {
     }
 
     async fn accept_all(&self, listener: &TcpListener, connections: &GracefulShutdown) {
-        let slots = Arc::new(Semaphore::new(self.limits.connections));
         let plain = TowerToHyperService::new(self.api.stream_router());
         let encrypted = TowerToHyperService::new(self.api.router());
         loop {
             let mut stop = self.stopped.clone();
             let accepted = tokio::select! {
-                accepted = accept(listener, &slots) => accepted,
+                accepted = accept(listener, &self.slots) => accepted,
                 _ = stop.wait_for(|stop| *stop) => return,
             };
             let (stream, peer, slot) = match accepted {
@@ -352,11 +366,12 @@ impl Server {
             };
             // Answers are written whole, so waiting for more of them only makes clients wait.
             let _ = stream.set_nodelay(true);
+            let stream = http::stream::Stream::new(stream, self.limits.idle_time);
             let protocol = protocol(&self.limits);
             let watcher = connections.watcher();
             let Some(certificate) = &self.certificate else {
                 let service = with_peer(plain.clone(), peer);
-                let io = TokioIo::new(http::stream::Stream::new(stream));
+                let io = TokioIo::new(stream);
                 let connection = watcher.watch(protocol.serve_connection(io, service));
                 tokio::spawn(async move {
                     ended(connection.await);

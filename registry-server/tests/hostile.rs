@@ -247,6 +247,7 @@ fn a_full_disk_stops_pushes_and_nothing_else() {
     let mut registry = Fixture::new();
     let digest = registry.push_image("a", "v1", b"layer");
     registry.config.limits.reserve_bytes = u64::MAX;
+    registry.config.limits.reserve_percent = 100;
     registry.restart();
     let answer = registry.send("POST", "/v2/a/blobs/uploads/", &[], b"");
     answer.expect_error(507, "DENIED");
@@ -290,4 +291,54 @@ fn deeply_nested_and_huge_manifests_are_refused() {
             .manifests,
         0
     );
+}
+
+#[test]
+fn a_client_that_takes_nothing_loses_its_connection() {
+    let registry = Fixture::with(|config| config.limits.idle_time = Duration::from_millis(300));
+    // More than all buffers on the way can hold.
+    let digest = registry.push_blob("a", &bytes(30_000_000));
+    let mut stream = registry.connect();
+    write!(
+        stream,
+        "GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    .expect("write");
+    let open = || {
+        registry
+            .running
+            .as_ref()
+            .map(rbuild_registry_server::serve::Running::open_connections)
+    };
+    // The answer has begun, so the connection counts.
+    stream.read_exact(&mut [0]).expect("read");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while open() != Some(0) {
+        assert!(Instant::now() < deadline, "the connection is still held");
+        std::thread::yield_now();
+    }
+    let mut taken = Vec::new();
+    let _ = stream.read_to_end(&mut taken);
+    assert!(taken.len() < 30_000_000);
+}
+
+#[test]
+fn an_upload_that_fails_leaves_no_file_behind() {
+    let registry = Fixture::with(|config| config.limits.blob_bytes = 1_000_000);
+    let content = bytes(2_000_000);
+    let path = format!("/v2/a/blobs/uploads/?digest={}", Digest::sha256(&content));
+    let answer = registry.send("POST", &path, &[], &content);
+    answer.expect_error(413, "SIZE_INVALID");
+    let location = registry.start("a");
+    registry
+        .send("PATCH", &location, &[], &content)
+        .expect_error(413, "SIZE_INVALID");
+    let running = registry.running.as_ref().expect("runs");
+    let mut left = 0;
+    running
+        .registry()
+        .blobs()
+        .walk_ingests(&mut |_, _, _| left += 1)
+        .expect("walk");
+    assert_eq!(left, 0);
 }

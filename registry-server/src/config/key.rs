@@ -71,6 +71,7 @@ keys! {
     "limits.idle_time", "how long a client may send or take nothing in the middle of a body", time, limits.idle_time;
     "limits.upload_time", "how long an upload is kept that nothing comes for", time, limits.upload_time;
     "limits.reserve_bytes", "disk space that pushes must leave free", size, limits.reserve_bytes;
+    "limits.reserve_percent", "the most of the disk, in hundredths, that is held back for that", text, limits.reserve_percent;
     "limits.stop_time", "how long requests under way may take once a stop is asked for", time, limits.stop_time;
     "collect.enabled", "whether content that nothing refers to is removed", text, collect.enabled;
     "collect.untagged", "how long a manifest is kept that no tag, index or subject keeps", time, collect.untagged;

@@ -4,10 +4,12 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustix::net::SendFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 
 use super::mapping::Mapping;
 
@@ -16,14 +18,44 @@ const TURN: usize = 1 << 20;
 /// Slices shorter than this are written as they are: a look-up costs more than copying them.
 const SHORT: usize = 4 << 10;
 
-/// A TCP connection.
+/// A TCP connection whose client must keep taking what is sent.
 #[derive(Debug)]
-pub struct Stream(TcpStream);
+pub struct Stream {
+    socket: TcpStream,
+    /// How long the client may take nothing.
+    patience: Duration,
+    /// Running while the client takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
 
 impl Stream {
-    /// Wraps a connection.
-    pub const fn new(stream: TcpStream) -> Self {
-        Self(stream)
+    /// Wraps a connection; writing fails once the client has taken nothing for as long as `patience`.
+    pub const fn new(socket: TcpStream, patience: Duration) -> Self {
+        Self {
+            socket,
+            patience,
+            stalled: None,
+        }
+    }
+
+    /// Ends the patience with a client that takes nothing.
+    fn watch<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        progress: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if progress.is_ready() {
+            self.stalled = None;
+            return progress;
+        }
+        let patience = self.patience;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        match stalled.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     fn poll_io<T>(
@@ -32,8 +64,11 @@ impl Stream {
         mut work: impl FnMut(&TcpStream) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
         loop {
-            ready!(self.0.poll_write_ready(context))?;
-            match self.0.try_io(Interest::WRITABLE, || work(&self.0)) {
+            ready!(self.socket.poll_write_ready(context))?;
+            match self
+                .socket
+                .try_io(Interest::WRITABLE, || work(&self.socket))
+            {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 outcome => return Poll::Ready(outcome),
@@ -74,10 +109,11 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slice: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match mapped(slice) {
+        let progress = match mapped(slice) {
             Some((mapping, offset)) => self.poll_send_file(context, &mapping, offset, slice.len()),
-            None => Pin::new(&mut self.0).poll_write(context, slice),
-        }
+            None => Pin::new(&mut self.socket).poll_write(context, slice),
+        };
+        self.watch(context, progress)
     }
 
     fn poll_write_vectored(
@@ -93,8 +129,8 @@ impl AsyncWrite for Stream {
             .iter()
             .enumerate()
             .find_map(|(index, slice)| mapped(slice).map(|found| (index, found)));
-        match file {
-            None => Pin::new(&mut self.0).poll_write_vectored(context, slices),
+        let progress = match file {
+            None => Pin::new(&mut self.socket).poll_write_vectored(context, slices),
             Some((0, (mapping, offset))) => {
                 self.poll_send_file(context, &mapping, offset, slices[0].len())
             }
@@ -106,7 +142,8 @@ impl AsyncWrite for Stream {
                     SendFlags::MORE | SendFlags::NOSIGNAL,
                 )?)
             }),
-        }
+        };
+        self.watch(context, progress)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -114,11 +151,11 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.socket).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut self.socket).poll_shutdown(context)
     }
 }
 
@@ -128,6 +165,6 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
+        Pin::new(&mut self.socket).poll_read(context, buffer)
     }
 }

@@ -463,7 +463,7 @@ fn portrait(store: &dyn MetadataStore, known: &[NewManifest], now: i64) -> Vec<S
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn both_stores_live_the_same_life(steps in prop::collection::vec(step(), 1..50)) {

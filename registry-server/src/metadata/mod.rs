@@ -454,6 +454,8 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
     fn stale_uploads(&self, cutoff: Moment, limit: usize) -> Result<Vec<UploadId>>;
 
     /// Does up to `limit` reviews that are due: removes what nothing keeps, and queues what that leaves behind.
+    ///
+    /// Earlier ones come first; of equally late ones manifests before links before blobs, then by digest.
     fn review(&self, now: Moment, delays: Delays, limit: usize) -> Result<Reviewed>;
 
     /// When the next review is due.

@@ -143,7 +143,11 @@ impl Registry {
 
     /// Refuses what would fill the disk to the point where reads and deletes fail.
     fn check_space(&self) -> Result<()> {
-        if self.free_bytes()? < self.limits().reserve_bytes {
+        let disk = rustix::fs::statvfs(&self.0.disk).map_err(std::io::Error::from)?;
+        let total_bytes = disk.f_blocks.saturating_mul(disk.f_frsize);
+        let limits = self.limits();
+        let share = total_bytes / 100 * limits.reserve_percent;
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < limits.reserve_bytes.min(share) {
             return Err(Error::NoSpace);
         }
         Ok(())

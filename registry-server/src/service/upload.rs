@@ -11,15 +11,16 @@ use crate::session::{Exclusive, Fresh};
 
 /// The exclusive right to add to one upload.
 ///
-/// Dropped without [`Self::suspend`] or [`Self::commit`], the upload stands where it stood before.
+/// Dropped without [`Self::suspend`] or [`Self::commit`], the upload stands where it stood before, and takes no more space than then.
 #[derive(Debug)]
 pub struct UploadWriter {
     registry: Registry,
     repository: RepositoryName,
     algorithm: Algorithm,
+    /// Dropped before the session: it is cut back while nobody else may write.
+    sink: Sink,
     /// `None` for an upload that begins and ends in one request and has no name.
     session: Option<(UploadId, Exclusive)>,
-    sink: Sink,
 }
 
 /// Where the bytes of an upload go.
@@ -27,8 +28,43 @@ pub struct UploadWriter {
 enum Sink {
     /// As long as they are few.
     Memory(Vec<u8>),
-    Ingest(Box<dyn Ingest>),
+    Ingest(Open),
 }
+
+/// An ingest that is being written.
+#[derive(Debug)]
+struct Open {
+    ingest: Option<Box<dyn Ingest>>,
+    /// Whether a record names it, so that later requests can go on with it.
+    recorded: bool,
+}
+
+impl Open {
+    /// Bytes that are in it.
+    fn offset(&self) -> u64 {
+        self.ingest.as_ref().map_or(0, |ingest| ingest.offset())
+    }
+
+    /// Takes it out, to be ended.
+    fn take(&mut self) -> Result<Box<dyn Ingest>> {
+        self.ingest.take().ok_or(Error::UploadUnknown)
+    }
+}
+
+impl Drop for Open {
+    /// Bytes that no record names are of no use to anybody, least of all on a disk that is full.
+    fn drop(&mut self) {
+        if !self.recorded
+            && let Some(ingest) = self.ingest.take()
+        {
+            // What stays behind is swept later.
+            let _ = ingest.abort();
+        }
+    }
+}
+
+/// Bytes of one upload between two looks at the free space.
+const BETWEEN_LOOKS: u64 = 8 << 20;
 
 impl Registry {
     /// Starts an upload, and tells its name.
@@ -84,8 +120,8 @@ impl Registry {
             registry: self.clone(),
             repository: repository.clone(),
             algorithm,
-            session: Some((id.clone(), exclusive)),
             sink,
+            session: Some((id.clone(), exclusive)),
         })
     }
 
@@ -100,8 +136,8 @@ impl Registry {
             registry: self.clone(),
             repository: repository.clone(),
             algorithm,
-            session: None,
             sink: Sink::Memory(Vec::new()),
+            session: None,
         })
     }
 
@@ -152,7 +188,10 @@ impl Registry {
                 match self.blobs().resume(&id, Some(&checkpoint)) {
                     // The file is shorter than what was acknowledged: it has been tampered with.
                     Ok(Some(ingest)) if ingest.offset() != offset => Err(Error::UploadUnknown),
-                    Ok(Some(ingest)) => Ok(Sink::Ingest(ingest)),
+                    Ok(Some(ingest)) => Ok(Sink::Ingest(Open {
+                        ingest: Some(ingest),
+                        recorded: true,
+                    })),
                     Ok(None) => Err(Error::UploadUnknown),
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                         Err(Error::UploadBusy)
@@ -169,15 +208,22 @@ impl UploadWriter {
     pub fn offset(&self) -> u64 {
         match &self.sink {
             Sink::Memory(bytes) => bytes.len() as u64,
-            Sink::Ingest(ingest) => ingest.offset(),
+            Sink::Ingest(open) => open.offset(),
         }
     }
 
     /// Adds bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let limit = self.registry.limits().blob_bytes;
-        if self.offset().saturating_add(bytes.len() as u64) > limit {
+        let (before, after) = (
+            self.offset(),
+            self.offset().saturating_add(bytes.len() as u64),
+        );
+        if after > limit {
             return Err(Error::TooLarge { limit });
+        }
+        if before / BETWEEN_LOOKS != after / BETWEEN_LOOKS {
+            self.registry.check_space()?;
         }
         if let Sink::Memory(held) = &mut self.sink {
             if held.len() + bytes.len() <= SMALL_BLOB {
@@ -186,23 +232,31 @@ impl UploadWriter {
             }
             let mut ingest = self.registry.blobs().ingest_with(self.algorithm)?;
             ingest.write_all(held)?;
-            self.sink = Sink::Ingest(ingest);
+            self.sink = Sink::Ingest(Open {
+                ingest: Some(ingest),
+                recorded: false,
+            });
         }
-        if let Sink::Ingest(ingest) = &mut self.sink {
+        if let Sink::Ingest(Open {
+            ingest: Some(ingest),
+            ..
+        }) = &mut self.sink
+        {
             ingest.write_all(bytes)?;
         }
         Ok(())
     }
 
     /// Keeps what is here for later requests, and tells how much it is. It survives a crash.
-    pub fn suspend(self) -> Result<u64> {
+    pub fn suspend(mut self) -> Result<u64> {
         let Some((id, _exclusive)) = &self.session else {
             return Ok(0);
         };
         let received = match self.sink {
             Sink::Memory(bytes) if bytes.is_empty() => return Ok(0),
             Sink::Memory(bytes) => Received::Here(bytes),
-            Sink::Ingest(mut ingest) => {
+            Sink::Ingest(ref mut open) => {
+                let mut ingest = open.take()?;
                 let checkpoint = ingest.checkpoint()?;
                 Received::Ingest {
                     id: ingest.id().clone(),
@@ -213,7 +267,7 @@ impl UploadWriter {
         };
         let record = UploadRecord {
             id: id.clone(),
-            repository: self.repository,
+            repository: self.repository.clone(),
             algorithm: self.algorithm,
             received,
             touched_at: self.registry.now(),
@@ -229,11 +283,10 @@ impl UploadWriter {
         let upload = self.session.as_ref().map(|(id, _)| id);
         let outcome = match self.sink {
             Sink::Memory(bytes) => registry.put_small(&self.repository, digest, &bytes, upload),
-            Sink::Ingest(ingest) => {
+            Sink::Ingest(mut open) => {
                 let _coming = registry.coming(&digest);
-                ingest
-                    .commit(Expected::Digest(digest))
-                    .map_err(Error::from)
+                open.take()
+                    .and_then(|ingest| Ok(ingest.commit(Expected::Digest(digest))?))
                     .and_then(|blob| {
                         let (now, until) = (registry.now(), registry.protected_until());
                         let repository = &self.repository;

@@ -50,7 +50,8 @@ pub(super) fn run(
 ) -> Result<Reviewed> {
     let mut due: Vec<(String, i64, String)> = Vec::new();
     let mut statement = connection.prepare_cached(
-        "SELECT kind, repository_id, digest FROM reviews WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2",
+        "SELECT kind, repository_id, digest FROM reviews WHERE due_at <= ?1
+         ORDER BY due_at, kind DESC, repository_id, digest LIMIT ?2",
     )?;
     let mut rows = statement.query(params![now.0, signed(limit as u64)])?;
     while let Some(row) = rows.next()? {
