@@ -8,7 +8,18 @@ use crate::world::World;
 fn help_is_on_standard_output() {
     let mut world = World::new();
     assert_eq!(world.run(&["--help"]).code, Some(0));
-    assert_eq!(world.run(&["build", "--help"]).code, Some(0));
+    let build = world.quietly(&["build", "--help"]);
+    assert_eq!(build.code, Some(0));
+    for flag in [
+        "--tag",
+        "--file",
+        "--build-arg",
+        "--target",
+        "--no-cache",
+        "--iidfile",
+    ] {
+        assert!(build.stdout.contains(flag), "{flag}");
+    }
     assert_eq!(world.run(&["version"]).code, Some(0));
     assert_eq!(world.run(&["--version"]).code, Some(0));
     assert_eq!(world.run(&[]).code, Some(2));
