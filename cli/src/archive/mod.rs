@@ -4,6 +4,7 @@
 //! Layers are written as they are stored, so an image keeps its manifest and digest.
 
 mod read;
+mod stream;
 mod write;
 
 pub(crate) use read::read;
