@@ -49,25 +49,15 @@ impl Lowering<'_> {
             ResolvedMount::Bind(bind) => {
                 let target = target(&bind.target)?;
                 let source = clean_path("/", bind.source.as_deref().unwrap_or("/"));
-                match from(mount) {
-                    Some(word) => {
-                        let from = self.copy_source(word)?;
-                        MountSpec::Bind {
-                            from,
-                            source,
-                            target,
-                            read_only: bind.read_only,
-                        }
-                    }
-                    None => {
-                        let from = self.context_files(&source, span);
-                        MountSpec::Bind {
-                            from,
-                            source: SHOWN.to_owned(),
-                            target,
-                            read_only: bind.read_only,
-                        }
-                    }
+                let (from, source) = match from(mount) {
+                    Some(word) => (self.copy_source(word)?, source),
+                    None => (self.context_files(&source, span), SHOWN.to_owned()),
+                };
+                MountSpec::Bind {
+                    from,
+                    source,
+                    target,
+                    read_only: bind.read_only,
                 }
             }
             ResolvedMount::Cache(cache) => {

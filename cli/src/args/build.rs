@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use rbuild_image::{Platform, Reference};
 
+use super::call::Call;
 use super::secret::SecretArg;
 
 /// `build`
@@ -59,6 +60,12 @@ pub(crate) struct BuildArgs {
     /// Tell of each step that runs why the cache did not have it
     #[arg(long)]
     pub(crate) explain: bool,
+    /// Check the Dockerfile instead of building it; the same as `--call=check`
+    #[arg(long, conflicts_with = "call")]
+    pub(crate) check: bool,
+    /// What to do with the Dockerfile: build, check, outline or targets
+    #[arg(long, value_name = "METHOD[,format=json]", value_parser = super::call::parse)]
+    pub(crate) call: Option<Call>,
     /// Push the image under all its names when it is built
     #[arg(long, requires = "tag")]
     pub(crate) push: bool,

@@ -1,6 +1,7 @@
 //! What can be typed: every verb and flag, parsed into types.
 
 mod build;
+mod call;
 mod dialect;
 mod image;
 mod run;
@@ -15,6 +16,7 @@ pub(crate) use build::{
     BuildArgs, CheckArgs, CheckFormat, ContextArgs, ContextCommand, ContextLsArgs, NetworkChoice,
     Progress,
 };
+pub(crate) use call::CallMethod;
 pub(crate) use dialect::{explain, remote_context, verbs, with_verb};
 pub(crate) use image::{
     HistoryArgs, ImagesArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs, OutputFormat, PullArgs,

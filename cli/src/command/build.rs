@@ -31,6 +31,9 @@ use crate::session::Session;
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
+    if let Some(answer) = super::call::answer(args, session) {
+        return answer;
+    }
     let progress = progress(args, session)?;
     let context = &args.dockerfile.context;
     dockerfile::check_context(context).map_err(|failure| perhaps_a_verb(args, failure))?;

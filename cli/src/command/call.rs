@@ -1,16 +1,42 @@
 //! `--call`: what a Dockerfile offers, told without building it.
 
-use rbuild_parser::{Instruction, Parsed, ResolvedMount, Span, Spanned, parse, suggest};
+use rbuild_parser::{Instruction, Parsed, ResolvedMount, Span, Spanned, Word, parse, suggest};
 use serde_json::{Value, json};
 
-use crate::args::BuildArgs;
+use super::check;
+use crate::args::{BuildArgs, CallMethod, CheckArgs, CheckFormat};
 use crate::dockerfile::{self, SourceFile};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::printer::table;
 use crate::session::Session;
 
+/// Answers instead of building; none when the Dockerfile is to be built.
+pub(crate) fn answer(args: &BuildArgs, session: &Session) -> Option<Outcome> {
+    let call = args.call.unwrap_or_default();
+    match call.method {
+        CallMethod::Build if args.check => Some(check(args, false, session)),
+        CallMethod::Build => None,
+        CallMethod::Check => Some(check(args, call.as_json, session)),
+        CallMethod::Outline => Some(outline(args, call.as_json, session)),
+        CallMethod::Targets => Some(targets(args, call.as_json, session)),
+    }
+}
+
+fn check(args: &BuildArgs, as_json: bool, session: &Session) -> Outcome {
+    let args = CheckArgs {
+        file: args.dockerfile.file.clone(),
+        format: if as_json {
+            CheckFormat::Json
+        } else {
+            CheckFormat::Text
+        },
+        context: args.dockerfile.context.clone(),
+    };
+    check::run(&args, session)
+}
+
 /// Prints the stages that can be asked for.
-pub(crate) fn targets(args: &BuildArgs, as_json: bool, session: &Session) -> Outcome {
+fn targets(args: &BuildArgs, as_json: bool, session: &Session) -> Outcome {
     let (source, parsed) = read(args, session)?;
     let stages = stages(&parsed, &source.text);
     if as_json {
@@ -20,7 +46,9 @@ pub(crate) fn targets(args: &BuildArgs, as_json: bool, session: &Session) -> Out
                 json!({ "name": stage.name, "default": stage.is_last, "base": stage.base, "description": stage.description })
             })
             .collect();
-        session.printer.line(&json!({ "targets": list }).to_string())?;
+        session
+            .printer
+            .line(&json!({ "targets": list }).to_string())?;
         return Ok(Exit::Done);
     }
     let rows: Vec<Vec<String>> = stages
@@ -35,12 +63,14 @@ pub(crate) fn targets(args: &BuildArgs, as_json: bool, session: &Session) -> Out
             vec![name, stage.description.clone()]
         })
         .collect();
-    session.printer.raw_line(&table(&["TARGET", "DESCRIPTION"], &rows))?;
+    session
+        .printer
+        .bytes(table(&["TARGET", "DESCRIPTION"], &rows).as_bytes())?;
     Ok(Exit::Done)
 }
 
 /// Prints what the stage that would be built takes: arguments and secrets.
-pub(crate) fn outline(args: &BuildArgs, as_json: bool, session: &Session) -> Outcome {
+fn outline(args: &BuildArgs, as_json: bool, session: &Session) -> Outcome {
     let (source, parsed) = read(args, session)?;
     let stages = stages(&parsed, &source.text);
     let Some(target) = find(&stages, args.target.as_deref())? else {
@@ -58,32 +88,45 @@ pub(crate) fn outline(args: &BuildArgs, as_json: bool, session: &Session) -> Out
             .iter()
             .map(|argument| json!({ "name": argument.name, "value": argument.value, "description": argument.description }))
             .collect();
-        let secrets: Vec<Value> =
-            secrets.iter().map(|(id, required)| json!({ "name": id, "required": required })).collect();
+        let secrets: Vec<Value> = secrets
+            .iter()
+            .map(|(id, required)| json!({ "name": id, "required": required }))
+            .collect();
         let outline = json!({ "name": stage.name, "description": stage.description, "args": list, "secrets": secrets });
         session.printer.line(&outline.to_string())?;
         return Ok(Exit::Done);
     }
-    let mut text = format!("TARGET:      {}\n", stage.name.as_deref().unwrap_or("(default)"));
+    let mut text = format!(
+        "TARGET:      {}\n",
+        stage.name.as_deref().unwrap_or("(default)")
+    );
     if !stage.description.is_empty() {
-        text.push_str(&format_args!("DESCRIPTION: {}\n", stage.description).to_string());
+        text = format!("{text}DESCRIPTION: {}\n", stage.description);
     }
     if !taken.is_empty() {
         let rows: Vec<Vec<String>> = taken
             .into_iter()
-            .map(|argument| vec![argument.name, argument.value.unwrap_or_default(), argument.description])
+            .map(|argument| {
+                vec![
+                    argument.name,
+                    argument.value.unwrap_or_default(),
+                    argument.description,
+                ]
+            })
             .collect();
         text.push('\n');
         text.push_str(&table(&["BUILD ARG", "VALUE", "DESCRIPTION"], &rows));
     }
     if !secrets.is_empty() {
         let required = |required: bool| if required { "true" } else { "" };
-        let rows: Vec<Vec<String>> =
-            secrets.into_iter().map(|(id, is_required)| vec![id, required(is_required).to_owned()]).collect();
+        let rows: Vec<Vec<String>> = secrets
+            .into_iter()
+            .map(|(id, is_required)| vec![id, required(is_required).to_owned()])
+            .collect();
         text.push('\n');
         text.push_str(&table(&["SECRET", "REQUIRED"], &rows));
     }
-    session.printer.raw_line(&text)?;
+    session.printer.bytes(text.as_bytes())?;
     Ok(Exit::Done)
 }
 
@@ -114,11 +157,23 @@ fn stages(parsed: &Parsed, text: &str) -> Vec<Stage> {
         .collect();
     let mut stages = Vec::new();
     for (number, start) in starts.iter().enumerate() {
-        let Spanned { value: Instruction::From(from), span } = &parsed.instructions[*start] else { continue };
-        let end = starts.get(number + 1).copied().unwrap_or(parsed.instructions.len());
+        let Spanned {
+            value: Instruction::From(from),
+            span,
+        } = &parsed.instructions[*start]
+        else {
+            continue;
+        };
+        let end = starts
+            .get(number + 1)
+            .copied()
+            .unwrap_or(parsed.instructions.len());
         let name = from.alias.as_ref().map(|alias| alias.value.clone());
         stages.push(Stage {
-            description: name.as_deref().map(|name| description(text, *span, name)).unwrap_or_default(),
+            description: name
+                .as_deref()
+                .map(|name| description(text, *span, name))
+                .unwrap_or_default(),
             name,
             base: from.image.raw().to_owned(),
             is_last: number + 1 == starts.len(),
@@ -131,8 +186,14 @@ fn stages(parsed: &Parsed, text: &str) -> Vec<Stage> {
 /// The comment right above an instruction, when it begins with the name it describes.
 fn description(text: &str, instruction: Span, name: &str) -> String {
     let above = text.get(..instruction.start as usize).unwrap_or_default();
-    let line = above.trim_end_matches([' ', '\t']).strip_suffix('\n').and_then(|above| above.lines().last());
-    let comment = line.and_then(|line| line.trim_start().strip_prefix('#')).map(str::trim).unwrap_or_default();
+    let line = above
+        .trim_end_matches([' ', '\t'])
+        .strip_suffix('\n')
+        .and_then(|above| above.lines().last());
+    let comment = line
+        .and_then(|line| line.trim_start().strip_prefix('#'))
+        .map(str::trim)
+        .unwrap_or_default();
     match comment.split_once(char::is_whitespace) {
         Some((first, rest)) if first.eq_ignore_ascii_case(name) => rest.trim().to_owned(),
         _ => String::new(),
@@ -140,9 +201,13 @@ fn description(text: &str, instruction: Span, name: &str) -> String {
 }
 
 fn find(stages: &[Stage], target: Option<&str>) -> Outcome<Option<usize>> {
-    let Some(wanted) = target else { return Ok(stages.len().checked_sub(1)) };
+    let Some(wanted) = target else {
+        return Ok(stages.len().checked_sub(1));
+    };
     let lower = wanted.to_ascii_lowercase();
-    let by_name = stages.iter().rposition(|stage| stage.name.as_deref() == Some(lower.as_str()));
+    let by_name = stages
+        .iter()
+        .rposition(|stage| stage.name.as_deref() == Some(lower.as_str()));
     let by_number = wanted.parse().ok().filter(|number| *number < stages.len());
     if let Some(found) = by_name.or(by_number) {
         return Ok(Some(found));
@@ -159,9 +224,9 @@ fn find(stages: &[Stage], target: Option<&str>) -> Outcome<Option<usize>> {
 fn chain(stages: &[Stage], target: usize) -> Vec<usize> {
     let mut chain = vec![target];
     let mut at = target;
-    while let Some(below) =
-        stages[..at].iter().rposition(|stage| stage.name.as_deref() == Some(stages[at].base.to_ascii_lowercase().as_str()))
-    {
+    while let Some(below) = stages[..at].iter().rposition(|stage| {
+        stage.name.as_deref() == Some(stages[at].base.to_ascii_lowercase().as_str())
+    }) {
         chain.push(below);
         at = below;
     }
@@ -191,11 +256,14 @@ fn arguments(parsed: &Parsed, stages: &[Stage], chain: &[usize], text: &str) -> 
     let first_body = stages.first().map_or(0, |stage| stage.body.start);
     let mut taken: Vec<Argument> = Vec::new();
     let global = 0..first_body;
-    let ranges = std::iter::once(global).chain(chain.iter().map(|stage| stages[*stage].body.clone()));
+    let ranges =
+        std::iter::once(global).chain(chain.iter().map(|stage| stages[*stage].body.clone()));
     for instruction in ranges.flat_map(|range| &parsed.instructions[range]) {
-        let Instruction::Arg(arg) = &instruction.value else { continue };
+        let Instruction::Arg(arg) = &instruction.value else {
+            continue;
+        };
         for item in &arg.items {
-            let value = item.default.as_ref().map(|word| word.raw().to_owned());
+            let value = item.default.as_ref().map(shown);
             let described = description(text, instruction.span, &item.name.value);
             match taken.iter_mut().find(|known| known.name == item.name.value) {
                 Some(known) => {
@@ -204,20 +272,38 @@ fn arguments(parsed: &Parsed, stages: &[Stage], chain: &[usize], text: &str) -> 
                         known.description = described;
                     }
                 }
-                None => taken.push(Argument { name: item.name.value.clone(), value, description: described }),
+                None => taken.push(Argument {
+                    name: item.name.value.clone(),
+                    value,
+                    description: described,
+                }),
             }
         }
     }
     taken
 }
 
+/// A default as people read it: quotes gone, variables as they are written.
+fn shown(word: &Word) -> String {
+    let kept = |name: &str| Some(format!("${name}"));
+    word.expand(&kept)
+        .map_or_else(|_| word.raw().to_owned(), |expansion| expansion.text)
+}
+
 /// Names of secrets, and whether the stage cannot be built without them.
 fn secrets(parsed: &Parsed, stages: &[Stage], chain: &[usize]) -> Vec<(String, bool)> {
     let mut found: Vec<(String, bool)> = Vec::new();
-    for instruction in chain.iter().flat_map(|stage| &parsed.instructions[stages[*stage].body.clone()]) {
-        let Instruction::Run(run) = &instruction.value else { continue };
+    for instruction in chain
+        .iter()
+        .flat_map(|stage| &parsed.instructions[stages[*stage].body.clone()])
+    {
+        let Instruction::Run(run) = &instruction.value else {
+            continue;
+        };
         for mount in &run.mounts {
-            let Ok(ResolvedMount::Secret(secret)) = mount.value.resolve(&|_| None) else { continue };
+            let Ok(ResolvedMount::Secret(secret)) = mount.value.resolve(&|_| None) else {
+                continue;
+            };
             match found.iter_mut().find(|(id, _)| *id == secret.id) {
                 Some((_, required)) => *required |= secret.required,
                 None => found.push((secret.id, secret.required)),

@@ -1,6 +1,7 @@
 //! The verbs, one file for each or for a family.
 
 mod build;
+mod call;
 mod check;
 mod context;
 mod credential;

@@ -101,3 +101,31 @@ fn a_context_is_listed_with_reasons() {
     world.run(&["context", "ls", "bad"]);
     assert_snapshot!(world.log());
 }
+
+#[test]
+fn a_dockerfile_tells_its_targets_and_what_they_take() {
+    let mut world = World::new();
+    world.write(
+        "ctx/Dockerfile",
+        "# VERSION version of the tool\nARG VERSION=1\nFROM scratch AS base\nARG COLOUR\n# build makes the tool\nFROM base AS build\n# FLAGS more flags\nARG FLAGS=\"-O2\"\nRUN --mount=type=secret,id=token,required=true make\n# tool holds nothing but the tool\nFROM scratch AS tool\nCOPY --from=build /tool /\n",
+    );
+    world.run(&["build", "--call=targets", "ctx"]);
+    world.run(&[
+        "build",
+        "--call=outline",
+        "--target=build",
+        "--build-arg=COLOUR=red",
+        "ctx",
+    ]);
+    world.run(&[
+        "build",
+        "--call=outline,format=json",
+        "--target=build",
+        "ctx",
+    ]);
+    world.run(&["build", "--call=targets,format=json", "ctx"]);
+    world.run(&["build", "--call=outline", "--target=biuld", "ctx"]);
+    world.run(&["build", "--check", "ctx"]);
+    world.run(&["build", "--call=draw", "ctx"]);
+    assert_snapshot!(world.log());
+}
