@@ -214,7 +214,11 @@ pub(super) fn read(
         };
         let key = Spanned::new(key_text.to_ascii_lowercase(), part(0, key_text.len()));
         if !KEYS.contains(&key.value.as_str()) {
-            let message = format!("unknown key `{key_text}` of `--mount`");
+            let message = if key_text.is_empty() {
+                "an option of `--mount` is empty".to_owned()
+            } else {
+                format!("unknown key `{key_text}` of `--mount`")
+            };
             diagnostics.push(
                 Diagnostic::error("unknown-mount-key", key.span, message)
                     .with_suggestion(suggest(&key.value, KEYS)),
