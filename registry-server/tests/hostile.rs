@@ -342,3 +342,33 @@ fn an_upload_that_fails_leaves_no_file_behind() {
         .expect("walk");
     assert_eq!(left, 0);
 }
+
+#[test]
+fn who_sends_everything_before_reading_gets_the_answer_too() {
+    let registry = Fixture::with(|config| config.limits.blob_bytes = 1000);
+    let content = bytes(10_000_000);
+    for path in [
+        format!("/v2/a/blobs/uploads/?digest={}", Digest::sha256(&content)),
+        "/v2/a/blobs/uploads/?digest=md5:00".to_owned(),
+        "/v2/UPPER/blobs/uploads/".to_owned(),
+        "/elsewhere".to_owned(),
+    ] {
+        let mut stream = registry.connect();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+            content.len()
+        )
+        .expect("write");
+        stream.write_all(&content).expect("the server takes it all");
+        let answer = read_answer(&mut BufReader::new(stream), false).expect("an answer");
+        assert!((400..500).contains(&answer.status), "{path}: {answer:?}");
+    }
+    // Who asks first is answered at once, and sends nothing.
+    let mut stream = registry.connect();
+    stream
+        .write_all(b"POST /v2/UPPER/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10000000\r\n\r\n")
+        .expect("write");
+    let answer = read_answer(&mut BufReader::new(stream), false).expect("an answer");
+    answer.expect_error(400, "NAME_INVALID");
+}

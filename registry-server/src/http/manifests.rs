@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use rbuild_image::{Digest, RepositoryName};
 
 use super::error::ApiError;
+use super::receive::Incoming;
 use super::{App, Call, DIGEST, blobs, blocking, empty, has_version, header_text, receive, set};
 use crate::metadata::{ManifestName, ManifestRecord, Precondition};
 use crate::service::PushManifest;
@@ -16,7 +17,7 @@ const TAG: HeaderName = HeaderName::from_static("oci-tag");
 pub(super) async fn answer(
     app: &App,
     call: Call,
-    body: Body,
+    body: Incoming,
     repository: RepositoryName,
     name: ManifestName,
 ) -> Result<Response, ApiError> {
@@ -62,7 +63,7 @@ fn show(call: &Call, record: ManifestRecord) -> Response {
 async fn put(
     app: &App,
     call: Call,
-    body: Body,
+    body: Incoming,
     repository: RepositoryName,
     name: ManifestName,
 ) -> Result<Response, ApiError> {

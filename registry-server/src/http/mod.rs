@@ -19,6 +19,7 @@ use error::ApiError;
 use files::Files;
 use metrics::Metrics;
 use query::Query;
+use receive::Incoming;
 use route::{Endpoint, Kind};
 
 pub use access::Peer;
@@ -235,6 +236,8 @@ fn namespace(uri: &http::Uri) -> Option<HeaderValue> {
 
 async fn answer(app: &App, request: Request<Body>, kind: &mut Kind) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
+    // Made first, so that an early answer lets the client finish sending.
+    let body = Incoming::new(&parts.headers, body);
     let uri = &parts.uri;
     if uri.path().len() + uri.query().map_or(0, str::len) > URI_BYTES {
         return Err(ApiError::uri_too_long());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
@@ -16,6 +17,64 @@ const BATCH: usize = 256 << 10;
 /// Batches that wait for the writing thread; more make the client wait.
 const WAITING: usize = 4;
 
+/// Bytes of a body that are read and thrown away after an early answer.
+const LINGER: usize = 64 << 20;
+/// How long that may take.
+const LINGER_TIME: Duration = Duration::from_secs(20);
+
+/// A request's body.
+///
+/// Many clients send all of it before they look at the answer, and see nothing but a broken connection if we close before that.
+/// So what is left of a body that nobody wants is read and thrown away, within bounds.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    body: Body,
+    /// Whether the client waits for our word before it sends anything; then an early answer is enough.
+    waits: bool,
+    ended: bool,
+}
+
+impl Incoming {
+    /// The body of a request with these headers.
+    pub(super) fn new(headers: &HeaderMap, body: Body) -> Self {
+        Self {
+            ended: http_body::Body::is_end_stream(&body),
+            waits: headers.contains_key(header::EXPECT),
+            body,
+        }
+    }
+
+    /// The next bytes; `None` at the end.
+    async fn next(&mut self, idle: Duration) -> Result<Option<Bytes>, ApiError> {
+        self.waits = false;
+        let next = next(&mut self.body, idle).await;
+        self.ended = !matches!(next, Ok(Some(_)));
+        next
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if self.ended || self.waits {
+            return;
+        }
+        let mut body = std::mem::take(&mut self.body);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(tokio::time::timeout(LINGER_TIME, async move {
+            let mut left = LINGER;
+            while let Some(Ok(frame)) = body.frame().await {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                let Some(rest) = left.checked_sub(length) else {
+                    return;
+                };
+                left = rest;
+            }
+        }));
+    }
+}
+
 /// How a body ended.
 #[derive(Debug)]
 pub(super) enum End {
@@ -27,13 +86,13 @@ pub(super) enum End {
 
 /// Reads a body that is kept in memory.
 pub(super) async fn whole(
-    mut body: Body,
+    mut body: Incoming,
     limit: usize,
     idle: Duration,
 ) -> Result<Vec<u8>, ApiError> {
     let mut content = Vec::new();
     loop {
-        match next(&mut body, idle).await? {
+        match body.next(idle).await? {
             None => return Ok(content),
             Some(bytes) if content.len() + bytes.len() > limit => {
                 return Err(Error::TooLarge {
@@ -50,7 +109,7 @@ pub(super) async fn whole(
 ///
 /// What came before a body broke off is in the upload.
 pub(super) async fn stream(
-    mut body: Body,
+    mut body: Incoming,
     mut writer: UploadWriter,
     limit: u64,
     idle: Duration,
@@ -103,13 +162,13 @@ pub(super) async fn stream(
 
 /// Reads one frame into the batch; tells if the body is over.
 async fn read_one(
-    body: &mut Body,
+    body: &mut Incoming,
     idle: Duration,
     left: &mut u64,
     batch: &mut Vec<Bytes>,
     held: &mut usize,
 ) -> Option<End> {
-    match next(body, idle).await {
+    match body.next(idle).await {
         Ok(None) => Some(End::Complete),
         Ok(Some(bytes)) if bytes.len() as u64 > *left => Some(End::Broken(ApiError::size_invalid(
             "the body is longer than its headers say; nothing of what is too much was kept",

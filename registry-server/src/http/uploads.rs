@@ -1,12 +1,11 @@
 //! Uploads: start, chunks, state, end.
 
-use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, Method, StatusCode, header};
 use rbuild_image::{Digest, RepositoryName};
 
 use super::error::{ApiError, upload_range};
-use super::receive::{self, End};
+use super::receive::{self, End, Incoming};
 use super::{App, Call, UPLOAD_ID, blobs, blocking, empty, header_text, range, set};
 use crate::metadata::UploadId;
 use crate::service::UploadWriter;
@@ -15,7 +14,7 @@ use crate::service::UploadWriter;
 pub(super) async fn start(
     app: &App,
     call: Call,
-    body: Body,
+    body: Incoming,
     repository: RepositoryName,
 ) -> Result<Response, ApiError> {
     if call.method != Method::POST {
@@ -52,7 +51,7 @@ pub(super) async fn start(
 pub(super) async fn answer(
     app: &App,
     call: Call,
-    body: Body,
+    body: Incoming,
     repository: RepositoryName,
     id: UploadId,
 ) -> Result<Response, ApiError> {
@@ -99,7 +98,7 @@ async fn writer(
 async fn patch(
     app: &App,
     call: Call,
-    body: Body,
+    body: Incoming,
     writer: UploadWriter,
     repository: RepositoryName,
     id: UploadId,
@@ -128,7 +127,7 @@ async fn patch(
 async fn finish(
     app: &App,
     call: Call,
-    body: Body,
+    body: Incoming,
     writer: UploadWriter,
     repository: RepositoryName,
     digest: Digest,
