@@ -382,7 +382,7 @@ fn health_checks_have_a_test_and_times() {
     else {
         unreachable!()
     };
-    assert_eq!(check.interval, Some(Duration::from_secs(60)));
+    assert_eq!(check.interval, Some(Duration::from_mins(1)));
     assert_eq!(check.timeout, Some(Duration::from_millis(500)));
     assert_eq!(
         (check.start_period, check.start_interval, check.retries),
