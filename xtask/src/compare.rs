@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use crate::archive::{self, Image};
 use crate::base;
-use crate::engine::{ArchiveFormat, Buildah, Dockerd, Rbuild, User, require};
+use crate::engine::{Buildah, Dockerd, require};
+use crate::ours::{ArchiveFormat, Rbuild, User};
 use crate::process::Cmd;
 use crate::report::Report;
 use crate::tree;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::engine::Registry;
+use crate::ours::Registry;
 use crate::process::Cmd;
 use crate::workspace::{Binaries, Scratch};
 

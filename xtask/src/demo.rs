@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::base;
-use crate::engine::Registry;
+use crate::ours::Registry;
 use crate::process::Cmd;
 use crate::setup::{self, Purpose};
 use crate::workspace::{Binaries, Profile, remove_tree, root};

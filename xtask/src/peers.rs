@@ -10,9 +10,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::archive;
 use crate::base;
-use crate::engine::{
-    ArchiveFormat, Buildah, Containerd, Dockerd, Podman, Rbuild, Registry, Runner, require,
-};
+use crate::engine::{Buildah, Containerd, Dockerd, Podman, Runner, require};
+use crate::ours::{ArchiveFormat, Rbuild, Registry};
 use crate::process::Cmd;
 use crate::report::Report;
 use crate::runs::{self, Run};
