@@ -129,6 +129,12 @@ fn rules_can_be_skipped() {
     }
     let source = "# check=error=true\nFROM a:1 AS B\n";
     assert_eq!(lint(&parse(source), source)[0].severity, Severity::Error);
+    let source = "# check=error=true\nFROM a\n";
+    assert_eq!(
+        lint(&parse(source), source)[0].severity,
+        Severity::Warning,
+        "the rule is ours"
+    );
     let options = Options {
         check: Some("skip=StageNameCasing"),
         ..Options::default()

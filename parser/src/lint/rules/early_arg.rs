@@ -40,13 +40,11 @@ fn check(view: &View<'_>, findings: &mut Findings) {
                 if costly > 0 {
                     let name = &item.name.value;
                     let steps = if costly == 1 {
-                        "a `RUN`".to_owned()
+                        "a `RUN` again that does".to_owned()
                     } else {
-                        format!("{costly} `RUN`s")
+                        format!("{costly} `RUN`s again that do")
                     };
-                    let message = format!(
-                        "another value of `{name}` runs {steps} again that does not use it"
-                    );
+                    let message = format!("another value of `{name}` runs {steps} not use it");
                     let line = view
                         .lines
                         .line_column(after[first_use].statement.span.start)
