@@ -159,6 +159,9 @@ fn run_server(config: &Config) -> Outcome {
         .init();
     let access: Option<Box<dyn Write + Send>> =
         config.access_log.then(|| Box::new(io::stderr()) as _);
+    if let Err(error) = serve::raise_file_limit() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     // Before anybody can know that the server runs, and stop it.
     let stop = serve::StopSignal::catch()?;
     let running = serve::start_with(config, access)?;

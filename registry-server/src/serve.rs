@@ -520,6 +520,16 @@ async fn collect(registry: Registry, api: http::Api, mut stopped: watch::Receive
     }
 }
 
+/// Lets the process open as many files as the system allows: each connection and each upload is one.
+pub fn raise_file_limit() -> io::Result<()> {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(rustix::process::setrlimit(
+        rustix::process::Resource::Nofile,
+        limit,
+    )?)
+}
+
 /// SIGTERM and SIGINT, caught from the moment this is made.
 #[derive(Debug)]
 pub struct StopSignal {

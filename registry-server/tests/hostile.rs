@@ -372,3 +372,27 @@ fn who_sends_everything_before_reading_gets_the_answer_too() {
     let answer = read_answer(&mut BufReader::new(stream), false).expect("an answer");
     answer.expect_error(400, "NAME_INVALID");
 }
+
+#[test]
+fn more_slow_uploads_than_threads_disturb_nobody() {
+    let registry = Fixture::new();
+    // Each is past what is kept in memory, and then stands still.
+    let slow: Vec<_> = (0..600)
+        .map(|_| {
+            let location = registry.start("slow");
+            let mut stream = registry.connect();
+            write!(
+                stream,
+                "PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+            )
+            .expect("write");
+            stream.write_all(&bytes(100_000)).expect("write");
+            stream
+        })
+        .collect();
+    let digest = registry.push_image("a", "v1", &bytes(200_000));
+    registry
+        .head(&format!("/v2/a/manifests/{digest}"))
+        .expect_status(200);
+    drop(slow);
+}

@@ -4,18 +4,17 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
-use tokio::sync::mpsc;
 
 use super::blocking;
 use super::error::ApiError;
 use crate::service::{Error, SMALL_BLOB, UploadWriter};
 
-/// Bytes that are handed to the writing thread at once, so that the change of thread costs little.
+/// Bytes that are handed to a writing thread at once, so that the change of thread costs little.
+/// Twice as many are in memory: those that are written, and those that are read meanwhile.
 const BATCH: usize = 256 << 10;
-/// Batches that wait for the writing thread; more make the client wait.
-const WAITING: usize = 4;
 
 /// Bytes of a body that are read and thrown away after an early answer.
 const LINGER: usize = 64 << 20;
@@ -131,33 +130,44 @@ pub(super) async fn stream(
         }
         return Ok((writer, end));
     }
-    let (sender, mut receiver) = mpsc::channel::<Vec<Bytes>>(WAITING);
-    let writing = blocking(move || {
-        while let Some(batch) = receiver.blocking_recv() {
-            for bytes in batch {
+    // A thread is taken only while there is something to write: slow clients hold none.
+    loop {
+        let full = std::mem::take(&mut batch);
+        let writing = blocking(move || {
+            for bytes in full {
                 writer.write(&bytes)?;
             }
-        }
-        Ok(writer)
-    });
-    let reading = async move {
-        loop {
-            let full = held >= BATCH;
-            if (full || end.is_some()) && !batch.is_empty() {
-                held = 0;
-                // If the writer has failed, its own error is the one to tell.
-                if sender.send(std::mem::take(&mut batch)).await.is_err() {
-                    return End::Complete;
-                }
+            Ok(writer)
+        });
+        let reading = async {
+            held = 0;
+            while end.is_none() && held < BATCH {
+                end = read_one(&mut body, idle, &mut left, &mut batch, &mut held).await;
             }
-            match end {
-                Some(end) => return end,
-                None => end = read_one(&mut body, idle, &mut left, &mut batch, &mut held).await,
-            }
+        };
+        writer = both(writing, reading).await?;
+        if batch.is_empty()
+            && let Some(end) = end
+        {
+            return Ok((writer, end));
         }
-    };
-    let (writer, end) = futures_util::future::join(writing, reading).await;
-    Ok((writer?, end))
+    }
+}
+
+/// Writes one batch while the next one is read; a failure of the writing ends both.
+async fn both<T>(
+    writing: impl Future<Output = Result<T, ApiError>>,
+    reading: impl Future<Output = ()>,
+) -> Result<T, ApiError> {
+    let (writing, reading) = (std::pin::pin!(writing), std::pin::pin!(reading));
+    match select(writing, reading).await {
+        Either::Left((Ok(written), reading)) => {
+            reading.await;
+            Ok(written)
+        }
+        Either::Left((Err(error), _)) => Err(error),
+        Either::Right(((), writing)) => writing.await,
+    }
 }
 
 /// Reads one frame into the batch; tells if the body is over.

@@ -1,4 +1,4 @@
-//! Sending a part of a blob.
+//! Sending a part of a blob that the kernel cannot send by itself: encrypted, or not from a file.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -9,51 +9,30 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use rbuild_store::BlobReader;
-use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// Bytes of one read.
 const CHUNK: usize = 256 << 10;
-/// Chunks that wait for the client.
-const WAITING: usize = 2;
 
 /// A body with these bytes of a blob.
-pub(super) fn body(reader: Box<dyn BlobReader>, range: Range<u64>) -> Body {
-    let length = range.end - range.start;
-    let (sender, receiver) = mpsc::channel(WAITING);
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = read(reader, range, &sender) {
-            // The client sees the connection break, and asks again for the rest. If it is gone, nobody cares.
-            let _ = sender.blocking_send(Err(error));
-        }
-    });
-    Body::new(Chunks {
-        receiver,
-        left: length,
-    })
-}
-
-fn read(
-    mut reader: Box<dyn BlobReader>,
-    range: Range<u64>,
-    sender: &mpsc::Sender<io::Result<Bytes>>,
-) -> io::Result<()> {
+pub(super) fn body(mut reader: Box<dyn BlobReader>, range: Range<u64>) -> io::Result<Body> {
     reader.seek(SeekFrom::Start(range.start))?;
-    let mut left = range.end - range.start;
-    while left > 0 {
-        let size = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
-        let mut chunk = vec![0; size];
-        reader.read_exact(&mut chunk)?;
-        left -= size as u64;
-        if sender.blocking_send(Ok(chunk.into())).is_err() {
-            break;
-        }
-    }
-    Ok(())
+    Ok(Body::new(Chunks {
+        state: State::Idle(reader),
+        left: range.end - range.start,
+    }))
 }
 
+/// Reads the next chunk when there is room for it: a slow client holds neither a thread nor more than one chunk.
 struct Chunks {
-    receiver: mpsc::Receiver<io::Result<Bytes>>,
+    state: State,
     left: u64,
+}
+
+enum State {
+    Idle(Box<dyn BlobReader>),
+    Reading(JoinHandle<io::Result<(Box<dyn BlobReader>, Bytes)>>),
+    Ended,
 }
 
 impl http_body::Body for Chunks {
@@ -64,17 +43,35 @@ impl http_body::Body for Chunks {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.receiver.poll_recv(context).map(|chunk| match chunk {
-            Some(Ok(bytes)) => {
-                self.left = self.left.saturating_sub(bytes.len() as u64);
-                Some(Ok(Frame::data(bytes)))
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let mut reading = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Idle(reader) => {
+                let size = usize::try_from(self.left).unwrap_or(CHUNK).min(CHUNK);
+                tokio::task::spawn_blocking(move || read(reader, size))
             }
-            Some(Err(error)) => Some(Err(error)),
-            None => None,
-        })
+            State::Reading(reading) => reading,
+            State::Ended => return Poll::Ready(None),
+        };
+        let Poll::Ready(outcome) = Pin::new(&mut reading).poll(context) else {
+            self.state = State::Reading(reading);
+            return Poll::Pending;
+        };
+        // After an error the client sees the connection break, and asks again for the rest.
+        let (reader, chunk) = outcome.map_err(io::Error::other).flatten()?;
+        self.left -= chunk.len() as u64;
+        self.state = State::Idle(reader);
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left)
     }
+}
+
+fn read(mut reader: Box<dyn BlobReader>, size: usize) -> io::Result<(Box<dyn BlobReader>, Bytes)> {
+    let mut chunk = vec![0; size];
+    reader.read_exact(&mut chunk)?;
+    Ok((reader, chunk.into()))
 }
