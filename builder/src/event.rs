@@ -1,5 +1,6 @@
 //! What the outside learns while a build runs. The builder prints nothing.
 
+use std::fmt;
 use std::time::Duration;
 
 use rbuild_parser::Diagnostic;
@@ -14,6 +15,27 @@ pub trait Observer: Sync {
 
 /// Names a step in events: unique in a build, in the order in which steps stand in the Dockerfile.
 pub type StepNumber = usize;
+
+/// Why the cache did not have the result of a step. Shown, it is in words for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Miss<'a> {
+    /// The step was not built before at this place of this Dockerfile.
+    First,
+    /// The cache is not to be used.
+    Disabled,
+    /// This differs from the earlier run.
+    Changed(&'a str),
+}
+
+impl fmt::Display for Miss<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::First => "it was not built before",
+            Self::Disabled => "the cache is switched off",
+            Self::Changed(what) => what,
+        })
+    }
+}
 
 /// Something happened.
 #[derive(Debug, Clone, Copy)]
@@ -38,8 +60,8 @@ pub enum BuildEvent<'a> {
     StepMissed {
         /// The step.
         step: StepNumber,
-        /// Why, in words for people.
-        reason: &'a str,
+        /// Why.
+        reason: Miss<'a>,
     },
     /// A command wrote something.
     StepOutput {

@@ -37,7 +37,7 @@ use rbuild_store::local::LocalStore;
 pub use base::BaseImage;
 pub use container::{ImageRoot, NoUser};
 pub use error::{BuildError, StepFailure};
-pub use event::{BuildEvent, Observer, StepNumber};
+pub use event::{BuildEvent, Miss, Observer, StepNumber};
 pub use export::Exported;
 pub use request::{BuildRequest, Dockerfile, IgnoreFile, NetworkMode, PullPolicy, Secret};
 pub use sandbox::{CancelToken, Outcome, Stream};

@@ -8,31 +8,30 @@ use crate::graph::Step;
 use crate::key;
 
 impl Solver<'_> {
-    /// Compares with the last run of the step at this place of this Dockerfile.
+    /// What changed since the last run of the step at this place of this Dockerfile; none when there was no run.
     pub(super) fn reason(
         &self,
         step: &Step,
         now: &[Ingredient],
         why: &dyn Fn(&Record) -> Option<String>,
-    ) -> Result<String, BuildError> {
-        if self.request.no_cache {
-            return Ok("the cache is switched off".to_owned());
-        }
+    ) -> Result<Option<String>, BuildError> {
         let latest = self
             .env
             .cache
             .latest(&self.position(step))
             .doing(|| "cannot read the build cache".to_owned())?;
         let Some(before) = latest else {
-            return Ok("it was not built before".to_owned());
+            return Ok(None);
         };
         if let Some(reason) = why(&before) {
-            return Ok(reason);
+            return Ok(Some(reason));
         }
         let found = differences(&before.ingredients, now);
         match &found[..] {
-            [] => Ok("its layer is no longer in the store".to_owned()),
-            list => Ok(list.iter().map(sentence).collect::<Vec<_>>().join("; ")),
+            [] => Ok(Some("its layer is no longer in the store".to_owned())),
+            list => Ok(Some(
+                list.iter().map(sentence).collect::<Vec<_>>().join("; "),
+            )),
         }
     }
 }

@@ -16,7 +16,7 @@ use rbuild_store::local::{Area, LocalStore};
 use crate::clock;
 use crate::context::{Context, StatCache};
 use crate::error::{BuildError, Doing};
-use crate::event::{BuildEvent, Observer};
+use crate::event::{BuildEvent, Miss, Observer};
 use crate::graph::{Graph, Op, Step, StepId};
 use crate::request::BuildRequest;
 use crate::rootfs::State;
@@ -246,10 +246,18 @@ impl<'a> Solver<'a> {
         if self.env.cancel.is_cancelled() {
             return Err(BuildError::Cancelled);
         }
-        let reason = self.reason(step, &ingredients, why)?;
+        let reason = if self.request.no_cache {
+            None
+        } else {
+            self.reason(step, &ingredients, why)?
+        };
         self.observer.on_event(BuildEvent::StepMissed {
             step: number,
-            reason: &reason,
+            reason: match &reason {
+                _ if self.request.no_cache => Miss::Disabled,
+                None => Miss::First,
+                Some(reason) => Miss::Changed(reason),
+            },
         });
         self.executed
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);

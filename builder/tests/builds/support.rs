@@ -115,7 +115,7 @@ impl Observer for Recorder {
             }
             BuildEvent::StepMissed { step, reason } => {
                 let name = self.names.lock().unwrap()[&step].clone();
-                self.missed.lock().unwrap().push((name, reason.to_owned()));
+                self.missed.lock().unwrap().push((name, reason.to_string()));
             }
             BuildEvent::Notice(text) => self.notices.lock().unwrap().push(text.to_owned()),
             BuildEvent::Warning(warning) => self.notices.lock().unwrap().push(warning.to_string()),

@@ -57,9 +57,6 @@ pub(crate) struct BuildArgs {
     /// How to show progress [default: `$BUILDKIT_PROGRESS` or `auto`]
     #[arg(long, value_name = "MODE", value_enum)]
     pub(crate) progress: Option<Progress>,
-    /// Tell of each step that runs why the cache did not have it
-    #[arg(long)]
-    pub(crate) explain: bool,
     /// Check the Dockerfile instead of building it; the same as `--call=check`
     #[arg(long, conflicts_with = "call")]
     pub(crate) check: bool,

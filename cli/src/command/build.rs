@@ -55,7 +55,7 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
         cancel: session.interrupt.watch().clone(),
         store: store.clone(),
     };
-    let display = Display::start(session.printer, progress, args.explain);
+    let display = Display::start(session.printer, progress);
     let built = build(&request, &env, &display);
     let mut warnings = display.finish();
     let built = match built {

@@ -38,16 +38,14 @@ enum Mode {
 }
 
 impl Display {
-    /// Starts to show; `mode` is what the user asked for. With `explain`, a step that runs tells why.
-    pub(crate) fn start(printer: Printer, mode: Progress, explain: bool) -> Self {
+    /// Starts to show; `mode` is what the user asked for.
+    pub(crate) fn start(printer: Printer, mode: Progress) -> Self {
         let tty = mode == Progress::Tty || (mode == Progress::Auto && printer.is_terminal());
         Self {
             mode: match mode {
-                Progress::Auto | Progress::Tty if tty => {
-                    Mode::Tty(tty::Tty::start(printer, explain))
-                }
+                Progress::Auto | Progress::Tty if tty => Mode::Tty(tty::Tty::start(printer)),
                 Progress::Auto | Progress::Tty | Progress::Plain => {
-                    Mode::Plain(plain::Plain::new(printer, explain))
+                    Mode::Plain(plain::Plain::new(printer))
                 }
                 Progress::Quiet => Mode::Quiet,
                 Progress::Rawjson => Mode::Json(json::Json::new(printer)),

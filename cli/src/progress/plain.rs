@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rbuild_builder::BuildEvent;
+use rbuild_builder::{BuildEvent, Miss};
 
 use super::text::Lines;
 use crate::human;
@@ -15,7 +15,6 @@ use crate::printer::Printer;
 #[derive(Debug)]
 pub(crate) struct Plain {
     printer: Printer,
-    explain: bool,
     state: Mutex<State>,
 }
 
@@ -36,10 +35,9 @@ struct Step {
 }
 
 impl Plain {
-    pub(super) fn new(printer: Printer, explain: bool) -> Self {
+    pub(super) fn new(printer: Printer) -> Self {
         Self {
             printer,
-            explain,
             state: Mutex::default(),
         }
     }
@@ -59,7 +57,7 @@ impl Plain {
             }
             BuildEvent::StepMissed { step, reason } => {
                 state.open(step, &mut out);
-                if self.explain {
+                if let Miss::Changed(reason) = reason {
                     let _ = writeln!(out, "#{} runs: {reason}", step + 1);
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rbuild_builder::BuildEvent;
+use rbuild_builder::{BuildEvent, Miss};
 
 use super::live::{Line, Live};
 use super::text::Lines;
@@ -33,7 +33,6 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     live: Live,
-    explain: bool,
     started: Instant,
     planned: usize,
     finished: usize,
@@ -55,11 +54,10 @@ struct Step {
 }
 
 impl Tty {
-    pub(super) fn start(printer: Printer, explain: bool) -> Self {
+    pub(super) fn start(printer: Printer) -> Self {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 live: Live::new(printer),
-                explain,
                 started: Instant::now(),
                 planned: 0,
                 finished: 0,
@@ -112,7 +110,10 @@ impl Tty {
                 };
                 state.steps.insert(step, step_state);
             }
-            BuildEvent::StepMissed { step, reason } if state.explain => {
+            BuildEvent::StepMissed {
+                step,
+                reason: Miss::Changed(reason),
+            } => {
                 if let Some(step) = state.steps.get_mut(&step) {
                     step.reason = Some(reason.to_owned());
                 }

@@ -229,9 +229,9 @@ fn a_build_explains_what_it_runs() {
         "FROM busybox\nCOPY file /\nRUN cat /file\n",
     );
     world.write("ctx/file", "one\n");
-    world.run(&["build", "--explain", "ctx"]);
-    world.run(&["build", "--explain", "ctx"]);
+    world.run(&["build", "ctx"]);
+    world.run(&["build", "ctx"]);
     world.write("ctx/file", "two\n");
-    world.run(&["build", "--explain", "ctx"]);
+    world.run(&["build", "ctx"]);
     assert_snapshot!(world.log());
 }
