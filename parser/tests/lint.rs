@@ -261,3 +261,23 @@ fn our_rules_know_their_limits() {
         &["# syntax=docker/dockerfile:1"],
     );
 }
+
+#[test]
+fn words_that_cannot_be_read_are_told_without_a_build() {
+    for (line, code, underlined) in [
+        ("ENV A=\"b", "unclosed-quote", "\"b"),
+        ("COPY a ${b", "bad-substitution", "${b"),
+        ("ARG A=${b^c}", "bad-substitution", "${b^"),
+        ("LABEL a=${b#\\x}", "bad-pattern", "${b#\\x}"),
+        ("FROM $\u{7b}\u{7d}", "bad-substitution", "${}"),
+    ] {
+        let source = format!("FROM a:1\n{line}\n");
+        let found = lint(&parse(&source), &source);
+        let found: Vec<_> = found
+            .iter()
+            .filter(|finding| finding.code.contains('-'))
+            .map(|finding| (finding.code, finding.severity, finding.span.text(&source)))
+            .collect();
+        assert_eq!(found, [(code, Severity::Warning, underlined)], "{line}");
+    }
+}

@@ -15,6 +15,7 @@ pub use rules::RULES;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::ignore::Ignore;
+use crate::instruction::Instruction;
 use crate::parse::Parsed;
 use crate::span::Span;
 use crate::suggest::suggest;
@@ -163,9 +164,43 @@ pub fn lint_with(parsed: &Parsed, source: &str, options: &Options<'_>) -> Vec<Di
             finding.severity = Severity::Error;
         }
     }
+    unreadable_words(&view, &mut problems);
     found.append(&mut problems);
     found.sort_by_key(|finding| finding.span);
     found
+}
+
+/// Words that no value of their variables could make readable: an open quote, a substitution that
+/// does not end. A build of the stage fails with the same code.
+fn unreadable_words(view: &View<'_>, problems: &mut Vec<Diagnostic>) {
+    let from = view
+        .stages
+        .iter()
+        .flat_map(|stage| std::iter::once(&stage.from.image).chain(&stage.from.platform));
+    let steps = view
+        .head
+        .iter()
+        .chain(view.stages.iter().flat_map(|stage| &stage.steps));
+    let rest =
+        steps
+            .filter_map(|step| step.instruction)
+            .flat_map(|instruction| match instruction {
+                Instruction::Arg(arg) => arg
+                    .items
+                    .iter()
+                    .filter_map(|item| item.default.as_ref())
+                    .collect(),
+                instruction => scope::expanded_words(instruction),
+            });
+    for word in from.chain(rest) {
+        // With some value for every name, nothing can be missing.
+        if let Err(problem) = word.expand(&|_| Some("x".to_owned())) {
+            problems.push(Diagnostic {
+                severity: Severity::Warning,
+                ..problem
+            });
+        }
+    }
 }
 
 /// The settings for the instruction that a finding is about; the list is in order of the source.
