@@ -4,6 +4,11 @@
 //! must not be; what nothing keeps must be gone when its time is over. Between promise and delay both are right.
 //!
 //! `RBUILD_MODEL_ROUNDS` is how many lives there are, `RBUILD_MODEL_SEED` where their choices begin; both are printed.
+#![expect(
+    clippy::print_stderr,
+    clippy::panic,
+    reason = "a failing life is told step by step, and fails by panicking wherever it is"
+)]
 
 mod model_support;
 
@@ -85,7 +90,10 @@ fn nothing_that_is_tagged_goes_while_many_push_and_one_collects() {
                 registry.collect().expect("collect");
             }
         });
-        let outcomes: Vec<_> = pushers.into_iter().map(|pusher| pusher.join()).collect();
+        let outcomes: Vec<_> = pushers
+            .into_iter()
+            .map(std::thread::ScopedJoinHandle::join)
+            .collect();
         done.store(true, Ordering::Relaxed);
         collector.join().expect("collector");
         for outcome in outcomes {

@@ -15,8 +15,8 @@ use super::world::{HOUR, UNTAGGED, UPLOAD, World, content, digest, name, tag};
 const REPOSITORIES: u8 = 3;
 const BLOBS: u8 = 7;
 const TAGS: u8 = 3;
-/// What nothing keeps is gone by then: at most four reviews follow each other, and time goes on by at most 8 hours between two.
-const GONE: Duration = Duration::from_hours(80);
+/// What nothing keeps is gone by then: index, child, its referrer and their blobs go one after the other, each 5 hours and a wait of at most 8 after what kept it.
+const GONE: Duration = Duration::from_hours(40);
 
 /// An upload that a client has not ended.
 struct Upload {
