@@ -60,12 +60,8 @@ pub(crate) fn read(path: &Path) -> Outcome<SourceFile> {
             SIZE_LIMIT >> 20
         )));
     }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let before = error.as_bytes().get(..at).unwrap_or_default();
-        let line = before.split(|byte| *byte == b'\n').count();
-        Failure::input(format!("`{name}` is not UTF-8 in line {line}"))
-    })?;
+    // Old files have comments and names in other encodings; Docker takes them, so they are no error.
+    let (text, _) = rbuild_parser::decode(&bytes);
     Ok(SourceFile {
         name,
         path: (!from_stdin).then(|| path.to_owned()),
