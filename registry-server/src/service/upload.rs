@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use rbuild_image::{Algorithm, Digest, RepositoryName};
-use rbuild_store::{BlobInfo, BlobStore, Checkpoint, Expected, Ingest, IngestId};
+use rbuild_store::{BlobInfo, BlobStore, Checkpoint, Expected, FsBlobStore, Ingest, IngestId};
 
 use super::{Error, Registry, Result, SMALL_BLOB};
 use crate::metadata::{Received, UploadId, UploadRecord};
@@ -35,8 +35,9 @@ enum Sink {
 #[derive(Debug)]
 struct Open {
     ingest: Option<Box<dyn Ingest>>,
-    /// Whether a record names it, so that later requests can go on with it.
-    recorded: bool,
+    blobs: FsBlobStore,
+    /// What a record says of it, if one names it, so that later requests can go on with it.
+    recorded: Option<Checkpoint>,
 }
 
 impl Open {
@@ -54,11 +55,18 @@ impl Open {
 impl Drop for Open {
     /// Bytes that no record names are of no use to anybody, least of all on a disk that is full.
     fn drop(&mut self) {
-        if !self.recorded
-            && let Some(ingest) = self.ingest.take()
-        {
-            // What stays behind is swept later.
-            let _ = ingest.abort();
+        let Some(ingest) = self.ingest.take() else {
+            return;
+        };
+        // What stays behind is swept later, or cut off when the upload goes on.
+        match &self.recorded {
+            None => drop(ingest.abort()),
+            Some(checkpoint) if ingest.offset() > checkpoint.offset => {
+                let id = ingest.id().clone();
+                drop(ingest);
+                drop(self.blobs.resume(&id, Some(checkpoint)));
+            }
+            Some(_) => {}
         }
     }
 }
@@ -190,7 +198,8 @@ impl Registry {
                     Ok(Some(ingest)) if ingest.offset() != offset => Err(Error::UploadUnknown),
                     Ok(Some(ingest)) => Ok(Sink::Ingest(Open {
                         ingest: Some(ingest),
-                        recorded: true,
+                        blobs: self.blobs().clone(),
+                        recorded: Some(checkpoint),
                     })),
                     Ok(None) => Err(Error::UploadUnknown),
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
@@ -230,12 +239,16 @@ impl UploadWriter {
                 held.extend_from_slice(bytes);
                 return Ok(());
             }
-            let mut ingest = self.registry.blobs().ingest_with(self.algorithm)?;
-            ingest.write_all(held)?;
-            self.sink = Sink::Ingest(Open {
-                ingest: Some(ingest),
-                recorded: false,
-            });
+            let blobs = self.registry.blobs().clone();
+            let mut open = Open {
+                ingest: Some(blobs.ingest_with(self.algorithm)?),
+                blobs,
+                recorded: None,
+            };
+            if let Some(ingest) = &mut open.ingest {
+                ingest.write_all(held)?;
+            }
+            self.sink = Sink::Ingest(open);
         }
         if let Sink::Ingest(Open {
             ingest: Some(ingest),
@@ -252,17 +265,31 @@ impl UploadWriter {
         let Some((id, _exclusive)) = &self.session else {
             return Ok(0);
         };
-        let received = match self.sink {
+        let mut reached = None;
+        let received = match &mut self.sink {
             Sink::Memory(bytes) if bytes.is_empty() => return Ok(0),
-            Sink::Memory(bytes) => Received::Here(bytes),
-            Sink::Ingest(ref mut open) => {
+            Sink::Memory(bytes) => Received::Here(std::mem::take(bytes)),
+            Sink::Ingest(open) => {
                 let mut ingest = open.take()?;
-                let checkpoint = ingest.checkpoint()?;
-                Received::Ingest {
+                let checkpoint = match ingest.checkpoint() {
+                    Ok(checkpoint) => checkpoint,
+                    Err(error) => {
+                        open.ingest = Some(ingest);
+                        return Err(error.into());
+                    }
+                };
+                let received = Received::Ingest {
                     id: ingest.id().clone(),
                     offset: checkpoint.offset,
-                    hash_state: checkpoint.hash_state,
+                    hash_state: checkpoint.hash_state.clone(),
+                };
+                // If the record cannot be written, an ingest without an older one goes. One with an older one keeps all bytes:
+                // the log may have the new record after all.
+                if open.recorded.is_none() {
+                    open.ingest = Some(ingest);
                 }
+                reached = Some(checkpoint);
+                received
             }
         };
         let record = UploadRecord {
@@ -273,6 +300,9 @@ impl UploadWriter {
             touched_at: self.registry.now(),
         };
         self.registry.metadata().put_upload(&record)?;
+        if let Sink::Ingest(open) = &mut self.sink {
+            open.recorded = reached;
+        }
         self.registry.0.sessions.forget(id);
         Ok(record.received.offset())
     }

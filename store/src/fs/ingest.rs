@@ -41,8 +41,15 @@ impl FileIngest {
             .create_new(true)
             .open(&path)
             .map_err(at(&path))?;
-        if !lock(&file).map_err(at(&path))? {
-            return Err(at(&path)(io::ErrorKind::WouldBlock.into()));
+        let failure = match lock(&file) {
+            Ok(true) => None,
+            Ok(false) => Some(io::ErrorKind::WouldBlock.into()),
+            Err(error) => Some(error),
+        };
+        if let Some(error) = failure {
+            // The first error is the one to tell; a file that stays is swept later.
+            let _ = fs::remove_file(&path);
+            return Err(at(&path)(error));
         }
         Ok(Self {
             layout,
