@@ -80,6 +80,7 @@ pub(super) fn reserve(faults: &Faults) -> Result<()> {
     let disk = SmallDisk::new(faults, "reserve")?;
     let setup = Setup::new(&faults.program, &disk.0.join("data"))
         .set("LIMITS_RESERVE_BYTES", "16MiB")
+        .set("LIMITS_RESERVE_PERCENT", "100")
         .set("COLLECT_UNREFERENCED", "0s")
         .set("COLLECT_PROTECT", "0s")
         .set("COLLECT_INTERVAL", "100ms");
@@ -130,8 +131,9 @@ pub(super) fn reserve(faults: &Faults) -> Result<()> {
 /// A push that was begun in time does not eat up the reserve either, and leaves nothing behind.
 pub(super) fn longer_than_the_disk(faults: &Faults) -> Result<()> {
     let disk = SmallDisk::new(faults, "longer")?;
-    let setup =
-        Setup::new(&faults.program, &disk.0.join("data")).set("LIMITS_RESERVE_BYTES", "16MiB");
+    let setup = Setup::new(&faults.program, &disk.0.join("data"))
+        .set("LIMITS_RESERVE_BYTES", "16MiB")
+        .set("LIMITS_RESERVE_PERCENT", "100");
     let server = setup.start()?;
     let address = server.address();
     let mut client = Client::new("disk/longer".to_owned(), faults.seed, 2);
@@ -170,14 +172,14 @@ pub(super) fn full(faults: &Faults) -> Result<()> {
     }
     // What is kept in the database may still fit into its log; sooner or later it does not.
     let refused = loop {
-        let content = random.bytes(30_000);
+        let content = random.bytes(60_000);
         let answer = wire::push_blob(address, "disk/full", &content)?;
         if answer.status != 201 || small.len() > 500 {
             break answer;
         }
         small.push(content);
     };
-    refused.expect_error(507).context("a push of 30 KB")?;
+    refused.expect_error(507).context("a push of 60 KB")?;
     let all_here = |address: &str| -> Result<()> {
         for content in &small {
             wire::check_blob(address, "disk/full", content)?;

@@ -137,6 +137,12 @@ fn one(faults: &Faults, number: usize, call: &str, fault: Fault, when: usize) ->
                 client.ledger.check(server.address())?;
                 all_done(client.everything(server.address())?)
                     .with_context(|| format!("after {refused} refusals"))?;
+                // An upload whose end was refused before it began can be ended again.
+                let open = client.ledger.uploads.len() + client.ledger.open.len();
+                let left = setup.ingests()?.len();
+                if left > open {
+                    bail!("{left} unfinished files, and {open} uploads that could go on");
+                }
             }
             server.kill()?;
         }
