@@ -155,7 +155,10 @@ fn not_found(name: &BaseName, why: &str, hint: Option<String>) -> BuildError {
         name.span,
         format!("cannot get image `{}`: {why}", name.reference.familiar()),
     );
-    diagnostic.help = hint;
+    diagnostic.help = match &name.near_stage {
+        Some(stage) => Some(format!("did you mean the stage `{stage}`?")),
+        None => hint,
+    };
     diagnostic.into()
 }
 

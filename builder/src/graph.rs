@@ -225,4 +225,6 @@ pub(crate) struct BaseName {
     pub(crate) platform: rbuild_image::Platform,
     /// Where it is asked for.
     pub(crate) span: Span,
+    /// An earlier stage of nearly that name, which may be meant.
+    pub(crate) near_stage: Option<String>,
 }

@@ -22,13 +22,46 @@ pub(crate) fn run(args: &[(String, String)], argv: &[String]) -> String {
     text
 }
 
-/// The first line of an instruction, for the name of its step.
+/// An instruction with its continued lines joined, without comments and heredoc bodies; blanks are single.
+pub(crate) fn joined(source: &str) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    for line in source.lines() {
+        let line = line.trim();
+        if !words.is_empty() && (line.is_empty() || line.starts_with('#')) {
+            continue;
+        }
+        let continued = line.strip_suffix(['\\', '`']);
+        words.extend(continued.unwrap_or(line).split_whitespace());
+        if continued.is_none() {
+            break;
+        }
+    }
+    words.join(" ")
+}
+
+/// An instruction on one line of bounded length, for the name of its step.
 pub(crate) fn one_line(source: &str) -> String {
     const MAX: usize = 120;
-    let mut line = source.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut line = joined(source);
     if line.chars().count() > MAX {
         line = line.chars().take(MAX - 1).collect();
         line.push('…');
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::joined;
+
+    #[test]
+    fn continued_lines_are_joined() {
+        for (source, want) in [
+            ("RUN a", "RUN a"),
+            ("RUN a && \\\n    # why\n\n    b \\\n  c\n", "RUN a && b c"),
+            ("COPY <<EOF /x\nbody\nEOF\n", "COPY <<EOF /x"),
+        ] {
+            assert_eq!(joined(source), want);
+        }
+    }
 }

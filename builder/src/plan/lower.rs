@@ -362,7 +362,7 @@ impl Lowering<'_> {
             .into_iter()
             .map(|located| located.text)
             .collect();
-        let created_by = format!("{} # buildkit", created_by(source));
+        let created_by = format!("{} # buildkit", history::joined(source));
         self.step(state, Op::Copy(spec), span, source, created_by);
         Ok(())
     }
@@ -402,7 +402,7 @@ impl Lowering<'_> {
             .into_iter()
             .map(|located| located.text)
             .collect();
-        let created_by = format!("{} # buildkit", created_by(source));
+        let created_by = format!("{} # buildkit", history::joined(source));
         self.step(state, Op::Copy(spec), span, source, created_by);
         Ok(())
     }
@@ -480,15 +480,6 @@ impl Lowering<'_> {
         });
         id
     }
-}
-
-/// The instruction on one line, for the history.
-fn created_by(source: &str) -> String {
-    source
-        .lines()
-        .next()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .unwrap_or_default()
 }
 
 fn expand_all(state: &State, words: &[Word]) -> Result<Vec<Located>, BuildError> {

@@ -232,19 +232,19 @@ impl<'a> Stages<'a> {
         if let Some(stage) = earlier.iter().rposition(named) {
             return Ok(Start::Stage(stage));
         }
+        let names = earlier
+            .iter()
+            .filter_map(|stage| Some(stage.from.alias.as_ref()?.value.as_str()));
+        let near_stage = suggest(&lower, names).map(str::to_owned);
         let reference = text.parse::<Reference>().map_err(|error| {
-            let names: Vec<&str> = earlier
-                .iter()
-                .filter_map(|stage| Some(stage.from.alias.as_ref()?.value.as_str()))
-                .collect();
-            let nearest = suggest(&lower, names.iter().copied()).map(str::to_owned);
             Diagnostic::error("bad-reference", span, error.to_string())
-                .with_suggestion(nearest.as_deref())
+                .with_suggestion(near_stage.as_deref())
         })?;
         Ok(Start::Image(Box::new(BaseName {
             reference,
             platform,
             span,
+            near_stage,
         })))
     }
 }

@@ -681,13 +681,16 @@ fn check_steps(steps: &[Vec<Act>], mode: OverlayMode, single_id: bool) {
     for acts in steps {
         let lower = materialize(&store, &layers, mode).unwrap();
         let active = store.active(&view(&layers)).unwrap();
-        let seen = {
-            let overlay = Overlay::new(&lower, Some((&active.upper, &active.work)), mode);
+        let changes = Some((active.upper.as_path(), active.work.as_path()));
+        {
+            let overlay = Overlay::new(&lower, changes, mode);
             for act in acts {
                 act.perform(&overlay.path(), single_id);
             }
-            facts(&overlay.path())
-        };
+        }
+        // Mounted anew: until then, a file that was copied up to be linked may show the inode number of its
+        // lower file under one name and another number under the other.
+        let seen = facts(&Overlay::new(&lower, changes, mode).path());
         layers.push(Layer::from_upper(&active.upper, mode));
         drop(active);
 

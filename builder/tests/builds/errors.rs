@@ -62,6 +62,10 @@ fn names_that_are_not_there() {
         "cannot get image `nobody-has-this:latest`",
     );
     check(
+        "FROM scratch AS build\nFROM scratch\nCOPY --from=biuld /a /\n",
+        "did you mean the stage `build`?",
+    );
+    check(
         "FROM scratch\nCOPY --from=3 /a /\n",
         "there is no earlier stage number 3",
     );
