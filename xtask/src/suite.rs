@@ -36,7 +36,8 @@ pub(crate) fn run() -> Result<()> {
     }
     tests.show_and_run()?;
 
-    let binaries = Binaries::build(Profile::Debug)?;
+    // The tests have compiled both programs; `cargo build` would do it again with other features.
+    let binaries = Binaries::built(Profile::Debug)?;
     if !is_root() {
         return ["peers", "compare"]
             .iter()

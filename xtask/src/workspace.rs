@@ -101,6 +101,11 @@ impl Binaries {
             cargo = cargo.arg("--release");
         }
         cargo.dir(&root()).show_and_run()?;
+        Self::built(profile)
+    }
+
+    /// Both programs as an earlier command has left them.
+    pub(crate) fn built(profile: Profile) -> Result<Self> {
         let directory = target().join(if profile == Profile::Release {
             "release"
         } else {
