@@ -17,7 +17,6 @@ use hyper_util::service::TowerToHyperService;
 use rbuild_store::{Durability, FsBlobStore};
 use rustix::fs::FlockOperation;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
 use crate::admin;
@@ -27,6 +26,10 @@ use crate::http;
 use crate::metadata::{MetadataError, SqliteMetadata};
 use crate::service::{Parts, Registry};
 use crate::tls::Certificate;
+
+mod signal;
+
+pub use signal::StopSignal;
 
 /// Why a registry does not start.
 #[derive(Debug, thiserror::Error)]
@@ -491,12 +494,15 @@ async fn collect(registry: Registry, api: http::Api, mut stopped: watch::Receive
             _ = stopped.wait_for(|stop| *stop) => return,
         }
         let registry = registry.clone();
-        // Going through all files is for once a day or so; the queue is for every round.
+        // Going through all files is for once a day or so, through leftovers once an hour; the queue is for every round.
         let thorough = rounds.is_multiple_of(8640);
+        let leftovers = rounds.is_multiple_of(360);
         rounds += 1;
         let round = tokio::task::spawn_blocking(move || {
             if thorough {
                 registry.sweep()?;
+            } else if leftovers {
+                registry.sweep_ingests()?;
             }
             registry.collect()
         });
@@ -528,43 +534,4 @@ pub fn raise_file_limit() -> io::Result<()> {
         rustix::process::Resource::Nofile,
         limit,
     )?)
-}
-
-/// SIGTERM and SIGINT, caught from the moment this is made.
-#[derive(Debug)]
-pub struct StopSignal {
-    runtime: tokio::runtime::Runtime,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignal {
-    /// Catches the signals.
-    pub fn catch() -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()?;
-        let (terminate, interrupt) = {
-            let _context = runtime.enter();
-            (
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::interrupt())?,
-            )
-        };
-        Ok(Self {
-            runtime,
-            terminate,
-            interrupt,
-        })
-    }
-
-    /// Waits for one of them.
-    pub fn wait(mut self) {
-        self.runtime.block_on(async {
-            tokio::select! {
-                _ = self.terminate.recv() => {}
-                _ = self.interrupt.recv() => {}
-            }
-        });
-    }
 }

@@ -1,6 +1,7 @@
 //! Collection beside pushes: nothing reachable goes, everything unreachable goes after its delay.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -155,6 +156,15 @@ impl Fixture {
     fn has_manifest(&self, repository: &RepositoryName, bytes: &[u8]) -> bool {
         let name = ManifestName::Digest(Digest::sha256(bytes));
         self.registry.manifest(repository, &name).is_ok()
+    }
+
+    fn ingests(&self) -> usize {
+        let mut count = 0;
+        self.registry
+            .blobs()
+            .walk_ingests(&mut |_, _, _| count += 1)
+            .expect("walk");
+        count
     }
 
     fn pass(&self, time: Duration) {
@@ -334,13 +344,39 @@ fn uploads_and_stray_files_are_swept() {
         fixture.registry.upload_offset(&a, &id),
         Err(Error::UploadUnknown)
     ));
-    let mut left = 0;
-    fixture
+    assert_eq!(fixture.ingests(), 0);
+}
+
+#[test]
+fn what_a_crash_left_behind_is_swept_and_what_is_in_use_is_not() {
+    let fixture = fixture();
+    let a = name("a");
+    let store = fixture.registry.blobs();
+    let mut leftover = store.ingest().expect("ingest");
+    leftover.write_all(b"left over").expect("write");
+    drop(leftover);
+    let id = fixture
         .registry
-        .blobs()
-        .walk_ingests(&mut |_, _, _| left += 1)
-        .expect("walk");
-    assert_eq!(left, 0);
+        .start_upload(&a, rbuild_image::Algorithm::Sha256)
+        .expect("started");
+    let mut writer = fixture.registry.write_upload(&a, &id).expect("writer");
+    writer.write(&vec![7; 200_000]).expect("write");
+    writer.suspend().expect("suspended");
+    let mut live = fixture
+        .registry
+        .write_blob(&a, rbuild_image::Algorithm::Sha256)
+        .expect("writer");
+    live.write(&vec![8; 200_000]).expect("write");
+    assert_eq!(fixture.ingests(), 3);
+    assert_eq!(fixture.registry.sweep_ingests().expect("young"), 0);
+    // The files have the machine's time, which this clock is far behind.
+    fixture.clock.advance(Duration::from_hours(24 * 365 * 100));
+    assert_eq!(fixture.registry.sweep_ingests().expect("old"), 1);
+    assert_eq!(fixture.ingests(), 2);
+    let offset = fixture.registry.upload_offset(&a, &id).expect("here");
+    assert_eq!(offset, 200_000);
+    live.commit(Digest::sha256(vec![8; 200_000]))
+        .expect("commit");
 }
 
 /// What a tag leads to: manifests, and the numbers of the blobs below them.

@@ -236,9 +236,15 @@ fn an_upload_is_what_was_last_put(store: &dyn MetadataStore) {
             hash_state: vec![1, 2, 3],
         };
     }
-    assert_eq!(store.stale_uploads(Moment(1), 10).expect("stale"), []);
+    let Received::Ingest { id: ingest, .. } = &upload.received else {
+        panic!("the upload has an ingest by now");
+    };
+    assert!(!store.names_ingest(ingest).expect("not put yet"));
+    store.put_upload(&upload).expect("put");
+    assert!(store.names_ingest(ingest).expect("put"));
+    assert_eq!(store.stale_uploads(Moment(2), 10).expect("stale"), []);
     assert_eq!(
-        store.stale_uploads(Moment(2), 10).expect("stale"),
+        store.stale_uploads(Moment(3), 10).expect("stale"),
         std::slice::from_ref(&id)
     );
     assert!(store.delete_upload(&id).expect("delete"));

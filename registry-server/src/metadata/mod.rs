@@ -450,6 +450,9 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
     /// Forgets an upload. `false`: there was none.
     fn delete_upload(&self, id: &UploadId) -> Result<bool>;
 
+    /// Whether an upload has its bytes in this ingest.
+    fn names_ingest(&self, id: &IngestId) -> Result<bool>;
+
     /// Uploads that were last written to before `cutoff`.
     fn stale_uploads(&self, cutoff: Moment, limit: usize) -> Result<Vec<UploadId>>;
 

@@ -15,6 +15,8 @@ use crate::clock::Moment;
 const BATCH: usize = 100;
 /// Files that no record knows are left alone for this long: their record may be on its way.
 const STRAY_AGE: Duration = Duration::from_hours(24);
+/// Ingests that no upload names and nobody writes to are what a crash has left; this is far longer than recording one takes.
+const LEFTOVER_AGE: Duration = Duration::from_mins(10);
 
 /// What a collection did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -86,7 +88,25 @@ impl Registry {
         Ok(expired)
     }
 
-    /// Removes files that crashes left behind: ingests that no upload has, blobs that no record names.
+    /// Removes ingests that crashes left behind: no upload names them, and nobody writes to them.
+    pub fn sweep_ingests(&self) -> Result<u64> {
+        let cutoff = self.now().minus(LEFTOVER_AGE).system();
+        let mut old = Vec::new();
+        self.blobs().walk_ingests(&mut |id, _, modified| {
+            if modified < cutoff {
+                old.push(id);
+            }
+        })?;
+        let mut swept = 0;
+        for id in old {
+            if !self.metadata().names_ingest(&id)? && self.blobs().discard(&id)? {
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Removes blob files that crashes left behind: no record names them.
     ///
     /// This goes through all files, so it is for the start of a server and for a slow rhythm.
     pub fn sweep(&self) -> Result<Collected> {
@@ -95,8 +115,7 @@ impl Registry {
         let Some(_removing) = self.removing()? else {
             return Ok(collected);
         };
-        let cutoff = now.minus(self.limits().upload_time.max(STRAY_AGE));
-        collected.uploads = self.blobs().sweep(cutoff.system())?.ingests;
+        collected.uploads = self.sweep_ingests()?;
         let old = now.minus(STRAY_AGE);
         let mut strays = Vec::new();
         let mut failure = None;

@@ -1,7 +1,7 @@
 //! The trait, each method on the reader's or the writer's connection.
 
 use rbuild_image::{Digest, RepositoryName, Tag};
-use rbuild_store::BlobInfo;
+use rbuild_store::{BlobInfo, IngestId};
 
 use super::super::{
     BlobRecord, Delays, Holder, ManifestName, ManifestRecord, MetadataStore, NewManifest, Page,
@@ -173,6 +173,10 @@ impl MetadataStore for SqliteMetadata {
     fn delete_upload(&self, id: &UploadId) -> Result<bool> {
         let id = id.clone();
         self.write(move |c| upload::delete(c, &id))
+    }
+
+    fn names_ingest(&self, id: &IngestId) -> Result<bool> {
+        self.read(|c| upload::names_ingest(c, id))
     }
 
     fn stale_uploads(&self, cutoff: Moment, limit: usize) -> Result<Vec<UploadId>> {

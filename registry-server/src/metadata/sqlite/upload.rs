@@ -1,5 +1,6 @@
 //! Uploads that have received bytes.
 
+use rbuild_store::IngestId;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::{MetadataError, Received, Result, UploadId, UploadRecord};
@@ -90,6 +91,12 @@ pub(super) fn delete(connection: &Connection, id: &UploadId) -> Result<bool> {
         .prepare_cached("DELETE FROM uploads WHERE id = ?1")?
         .execute([id.as_str()])?;
     Ok(count > 0)
+}
+
+pub(super) fn names_ingest(connection: &Connection, id: &IngestId) -> Result<bool> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM uploads WHERE ingest = ?1")?
+        .exists([id.as_str()])?)
 }
 
 pub(super) fn stale(

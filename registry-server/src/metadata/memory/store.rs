@@ -1,240 +1,17 @@
-//! Metadata in memory: the plainest form of the promises, for tests.
+//! The trait, each method under the lock of the whole state.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
 
 use rbuild_image::{Digest, RepositoryName, Tag};
-use rbuild_store::BlobInfo;
+use rbuild_store::{BlobInfo, IngestId};
 
-use super::{
-    BlobRecord, Delays, Edge, EdgeKind, Freed, Holder, ManifestName, ManifestRecord, MetadataStore,
-    NewManifest, Page, Precondition, PutManifest, Referrer, Removal, Result, ReviewKind, Reviewed,
+use super::super::{
+    BlobRecord, Delays, Freed, Holder, ManifestName, ManifestRecord, MetadataStore, NewManifest,
+    Page, Precondition, PutManifest, Received, Referrer, Removal, Result, ReviewKind, Reviewed,
     Totals, UploadId, UploadRecord,
 };
+use super::{Blob, Manifest, MemoryMetadata, Repository};
 use crate::clock::Moment;
-
-/// Metadata that is gone with the process.
-#[derive(Debug, Default)]
-pub struct MemoryMetadata(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    repositories: BTreeMap<RepositoryName, Repository>,
-    blobs: BTreeMap<Digest, Blob>,
-    uploads: BTreeMap<UploadId, UploadRecord>,
-    /// When each review is due; the repository is `None` for the bytes of a blob.
-    reviews: BTreeMap<(ReviewKind, Option<RepositoryName>, Digest), Moment>,
-}
-
-#[derive(Debug, Default)]
-struct Repository {
-    /// Until when each blob is protected.
-    blobs: BTreeMap<Digest, Moment>,
-    manifests: BTreeMap<Digest, Manifest>,
-    tags: BTreeMap<Tag, Digest>,
-}
-
-#[derive(Debug)]
-struct Blob {
-    size: u64,
-    content: Option<Vec<u8>>,
-}
-
-#[derive(Debug)]
-struct Manifest {
-    record: ManifestRecord,
-    edges: BTreeSet<(Digest, EdgeKind)>,
-}
-
-impl Repository {
-    /// A manifest that refers to the digest as a blob.
-    fn user_of_blob(&self, digest: &Digest) -> Option<Digest> {
-        self.referring(digest, |kind| kind != EdgeKind::Manifest)
-    }
-
-    /// An index that lists the digest.
-    fn parent(&self, digest: &Digest) -> Option<Digest> {
-        self.referring(digest, |kind| kind != EdgeKind::Blob)
-    }
-
-    fn referring(&self, digest: &Digest, wanted: impl Fn(EdgeKind) -> bool) -> Option<Digest> {
-        self.manifests
-            .iter()
-            .find(|(_, manifest)| {
-                manifest
-                    .edges
-                    .iter()
-                    .any(|(target, kind)| target == digest && wanted(*kind))
-            })
-            .map(|(holder, _)| *holder)
-    }
-}
-
-impl State {
-    fn enqueue(
-        &mut self,
-        kind: ReviewKind,
-        repository: Option<&RepositoryName>,
-        digest: Digest,
-        due: Moment,
-    ) {
-        let entry = self
-            .reviews
-            .entry((kind, repository.cloned(), digest))
-            .or_insert(due);
-        *entry = due.max(*entry);
-    }
-
-    fn repository(&mut self, name: &RepositoryName) -> &mut Repository {
-        self.repositories.entry(name.clone()).or_default()
-    }
-
-    fn is_held(&self, digest: &Digest) -> bool {
-        self.repositories
-            .values()
-            .any(|repository| repository.blobs.contains_key(digest))
-    }
-
-    fn link(&mut self, name: &RepositoryName, digest: Digest, until: Moment) {
-        let entry = self.repository(name).blobs.entry(digest).or_insert(until);
-        *entry = until.max(*entry);
-        self.enqueue(ReviewKind::Link, Some(name), digest, until);
-    }
-
-    fn target_size(&self, name: &RepositoryName, edge: &Edge) -> Option<u64> {
-        let repository = self.repositories.get(name)?;
-        let manifest = || {
-            let manifest = repository.manifests.get(&edge.target)?;
-            Some(manifest.record.content.len() as u64)
-        };
-        let blob = || {
-            repository.blobs.get(&edge.target)?;
-            self.blobs.get(&edge.target).map(|blob| blob.size)
-        };
-        match edge.kind {
-            EdgeKind::Blob => blob(),
-            EdgeKind::Manifest => manifest(),
-            EdgeKind::Either => manifest().or_else(blob),
-        }
-    }
-
-    /// Bytes of a manifest's blobs that nothing else uses, and of those that something else uses.
-    fn exclusive_bytes(&self, name: &RepositoryName, digest: &Digest) -> (u64, u64) {
-        let Some(manifest) = self
-            .repositories
-            .get(name)
-            .and_then(|repository| repository.manifests.get(digest))
-        else {
-            return (0, 0);
-        };
-        let targets: BTreeSet<&Digest> = manifest.edges.iter().map(|(target, _)| target).collect();
-        let (mut exclusive, mut shared) = (0, 0);
-        for target in targets {
-            let Some(blob) = self.blobs.get(target) else {
-                continue;
-            };
-            let used = self.repositories.iter().any(|(other, repository)| {
-                let held = other != name && repository.blobs.contains_key(target);
-                held || repository.manifests.iter().any(|(holder, manifest)| {
-                    (other != name || holder != digest)
-                        && manifest.edges.iter().any(|(own, _)| own == target)
-                })
-            });
-            if used {
-                shared += blob.size;
-            } else {
-                exclusive += blob.size;
-            }
-        }
-        (exclusive, shared)
-    }
-
-    fn remove_manifest(&mut self, name: &RepositoryName, digest: &Digest, due: Moment) {
-        let repository = self.repository(name);
-        let Some(manifest) = repository.manifests.remove(digest) else {
-            return;
-        };
-        repository.tags.retain(|_, target| target != digest);
-        let referrers: Vec<Digest> = repository
-            .manifests
-            .iter()
-            .filter(|(_, other)| other.record.subject == Some(*digest))
-            .map(|(referrer, _)| *referrer)
-            .collect();
-        for (target, kind) in manifest.edges {
-            if kind != EdgeKind::Manifest {
-                self.enqueue(ReviewKind::Link, Some(name), target, due);
-            }
-            if kind != EdgeKind::Blob {
-                self.enqueue(ReviewKind::Manifest, Some(name), target, due);
-            }
-        }
-        for referrer in referrers {
-            self.enqueue(ReviewKind::Manifest, Some(name), referrer, due);
-        }
-    }
-
-    fn collect_manifest(&mut self, name: &RepositoryName, digest: &Digest, due: Moment) -> bool {
-        let repository = self.repository(name);
-        let Some(manifest) = repository.manifests.get(digest) else {
-            return false;
-        };
-        let subject_is_here = manifest
-            .record
-            .subject
-            .is_some_and(|subject| repository.manifests.contains_key(&subject));
-        let kept = subject_is_here
-            || repository.tags.values().any(|target| target == digest)
-            || repository.parent(digest).is_some();
-        if !kept {
-            self.remove_manifest(name, digest, due);
-        }
-        !kept
-    }
-
-    fn collect_link(&mut self, name: &RepositoryName, digest: Digest, now: Moment) -> bool {
-        let repository = self.repository(name);
-        let Some(until) = repository.blobs.get(&digest).copied() else {
-            return false;
-        };
-        if repository.user_of_blob(&digest).is_some() {
-            return false;
-        }
-        if until > now {
-            self.enqueue(ReviewKind::Link, Some(name), digest, until);
-            return false;
-        }
-        repository.blobs.remove(&digest);
-        self.enqueue(ReviewKind::Blob, None, digest, now);
-        true
-    }
-}
-
-impl MemoryMetadata {
-    /// Nothing stored.
-    ///
-    /// ```
-    /// use rbuild_registry_server::metadata::{MemoryMetadata, MetadataStore};
-    ///
-    /// assert_eq!(MemoryMetadata::new().totals()?.blobs, 0);
-    /// # Ok::<(), rbuild_registry_server::metadata::MetadataError>(())
-    /// ```
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Only tests use this store, and a test that panicked has failed already.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn page<T>(all: impl Iterator<Item = T>, limit: usize) -> Page<T> {
-    let mut entries: Vec<T> = all.take(limit.saturating_add(1)).collect();
-    let more = entries.len() > limit;
-    entries.truncate(limit);
-    Page { entries, more }
-}
 
 impl MetadataStore for MemoryMetadata {
     fn has_repository(&self, repository: &RepositoryName) -> Result<bool> {
@@ -583,6 +360,12 @@ impl MetadataStore for MemoryMetadata {
         Ok(self.state().uploads.remove(id).is_some())
     }
 
+    fn names_ingest(&self, id: &IngestId) -> Result<bool> {
+        Ok(self.state().uploads.values().any(
+            |upload| matches!(&upload.received, Received::Ingest { id: own, .. } if own == id),
+        ))
+    }
+
     fn stale_uploads(&self, cutoff: Moment, limit: usize) -> Result<Vec<UploadId>> {
         let state = self.state();
         let mut stale: Vec<&UploadRecord> = state
@@ -738,6 +521,13 @@ impl MetadataStore for MemoryMetadata {
             reviews: state.reviews.len() as u64,
         })
     }
+}
+
+fn page<T>(all: impl Iterator<Item = T>, limit: usize) -> Page<T> {
+    let mut entries: Vec<T> = all.take(limit.saturating_add(1)).collect();
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    Page { entries, more }
 }
 
 /// Follows references upwards to every tag.
