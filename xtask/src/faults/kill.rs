@@ -115,7 +115,11 @@ fn leftovers_go(setup: &Setup, server: Server, clients: &[Client]) -> Result<()>
             .and_then(|file| file.set_modified(old))
             .with_context(|| format!("cannot age `{}`", path.display()))?;
     }
-    let setup = setup.clone().set("COLLECT_INTERVAL", "100ms");
+    // An upload whose chunk was taken and not acknowledged goes like any other that nobody comes for.
+    let setup = setup
+        .clone()
+        .set("COLLECT_INTERVAL", "100ms")
+        .set("LIMITS_UPLOAD_TIME", "100ms");
     let server = setup.start()?;
     eventually("all leftovers are swept", || {
         Ok(strays.iter().all(|path| !path.exists()))
