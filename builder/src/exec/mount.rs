@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use rbuild_store::IngestId;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{CacheSharing, CommandMount};
@@ -132,7 +133,8 @@ fn cache(caches: &Path, name: &str, sharing: CacheSharing) -> io::Result<(PathBu
 
 /// Makes a cache directory under another name first, so that nobody finds it half made.
 fn make(directory: &Path, mode: u32, uid: u32, gid: u32) -> io::Result<()> {
-    let temporary = directory.with_extension(format!("new-{}", std::process::id()));
+    // Process ids are told apart only within one namespace.
+    let temporary = directory.with_extension(format!("new-{}", IngestId::random()?.as_str()));
     fs::create_dir(&temporary)?;
     chown(&temporary, Some(uid), Some(gid))?;
     fs::set_permissions(&temporary, Permissions::from_mode(mode))?;
