@@ -41,7 +41,7 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
     let request = request(args, &source)?;
     let findings = findings(&request, &source)?;
     if findings.iter().any(Diagnostic::is_error) {
-        dockerfile::show(session.printer, &source, &findings);
+        show(session, progress, &source, &findings);
         return Err(Failure::silent(Exit::Failed));
     }
     forget_result(args)?;
@@ -61,11 +61,14 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
     let built = match built {
         Ok(_) | Err(_) if session.interrupt.is_set() => return Err(interrupted()),
         Ok(built) => built,
-        Err(error) => return Err(failure(session, &source, error, &display)),
+        Err(error) => return Err(failure(session, progress, &source, error, &display)),
     };
     if matches!(progress, Progress::Auto | Progress::Tty | Progress::Plain) {
         warnings.extend(findings);
         show_warnings(session, &source, warnings);
+    } else if progress == Progress::Rawjson {
+        warnings.extend(findings);
+        show(session, progress, &source, &warnings);
     }
     write_results(args, &built)?;
     if progress == Progress::Quiet {
@@ -228,17 +231,27 @@ fn write_results(args: &BuildArgs, built: &Exported) -> Outcome<()> {
 /// Shows why a build failed.
 fn failure(
     session: &Session,
+    progress: Progress,
     source: &SourceFile,
     error: BuildError,
     display: &Display,
 ) -> Failure {
     match error {
         BuildError::Diagnostics(diagnostics) => {
-            dockerfile::show(session.printer, source, &diagnostics);
+            show(session, progress, source, &diagnostics);
             Failure::silent(Exit::Failed)
         }
         BuildError::Step(failed) => {
-            show_step(session, source, &failed, display);
+            if progress == Progress::Rawjson {
+                show(
+                    session,
+                    progress,
+                    source,
+                    std::slice::from_ref(&failed.diagnostic),
+                );
+            } else {
+                show_step(session, source, &failed, display);
+            }
             Failure::silent(Exit::Failed)
         }
         BuildError::System {
@@ -247,6 +260,16 @@ fn failure(
             source: error,
         } => Failure::io(what, &error).hint_if(hint),
         BuildError::Cancelled => interrupted(),
+    }
+}
+
+/// Shows diagnostics as the progress is shown: source excerpts for people, one line of JSON for tools.
+fn show(session: &Session, progress: Progress, source: &SourceFile, list: &[Diagnostic]) {
+    if progress == Progress::Rawjson {
+        let line = json!({ "diagnostics": super::check::as_json(source, list) });
+        session.printer.note(&line.to_string());
+    } else {
+        dockerfile::show(session.printer, source, list);
     }
 }
 

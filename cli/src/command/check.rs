@@ -45,7 +45,9 @@ pub(crate) fn run(args: &CheckArgs, session: &Session) -> Outcome {
     }
     found.sort_by_key(|diagnostic| diagnostic.span.start);
     match args.format {
-        CheckFormat::Json => session.printer.line(&as_json(&source, &found))?,
+        CheckFormat::Json => session
+            .printer
+            .line(&as_json(&source, &found).to_string())?,
         CheckFormat::Text => {
             dockerfile::show(session.printer, &source, &found);
             session.printer.note(&summary(&source, &found));
@@ -75,7 +77,8 @@ fn summary(source: &SourceFile, found: &[Diagnostic]) -> String {
     )
 }
 
-fn as_json(source: &SourceFile, found: &[Diagnostic]) -> String {
+/// Diagnostics for editors: one array.
+pub(super) fn as_json(source: &SourceFile, found: &[Diagnostic]) -> serde_json::Value {
     let list: Vec<_> = found
         .iter()
         .map(|diagnostic| {
@@ -92,5 +95,5 @@ fn as_json(source: &SourceFile, found: &[Diagnostic]) -> String {
             })
         })
         .collect();
-    serde_json::Value::Array(list).to_string()
+    serde_json::Value::Array(list)
 }

@@ -129,3 +129,23 @@ fn a_dockerfile_tells_its_targets_and_what_they_take() {
     world.run(&["build", "--call=draw", "ctx"]);
     assert_snapshot!(world.log());
 }
+
+#[test]
+fn a_build_tells_editors_what_is_wrong_as_json() {
+    let mut world = World::new();
+    world.write(
+        "ctx/Dockerfile",
+        "FROM scratch\nCPOY a /\nCOPY --chmd=1 a /\n",
+    );
+    world.write("missing/Dockerfile", "FROM scratch\nCOPY a /\n");
+    assert_eq!(
+        world.run(&["build", "--progress=rawjson", "ctx"]).code,
+        Some(1)
+    );
+    let done = world.quietly(&["build", "--progress=rawjson", "missing"]);
+    let last = done.stderr.lines().last().unwrap_or_default();
+    let told: serde_json::Value = serde_json::from_str(last).expect("JSON");
+    assert_eq!(told["diagnostics"][0]["code"], "no-such-file");
+    assert_eq!(told["diagnostics"][0]["start"]["line"], 2);
+    assert_snapshot!(world.log());
+}
