@@ -1,5 +1,9 @@
 //! The patterns of `${x#p}`, `${x%p}` and `${x/p/r}`: `*` and `?`, no brackets.
 
+/// The longest result of a replacement, in bytes. Replacements can stand in replacements, so that a
+/// short word could ask for more than any machine has; no system takes a variable of this length.
+pub(super) const LONGEST: usize = 1 << 20;
+
 /// A pattern, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Glob {
@@ -84,13 +88,16 @@ impl Glob {
     }
 
     /// The value with the first match, or all, replaced; each match begins as early and ends as
-    /// late as it can.
-    pub(super) fn replace(&self, value: &str, replacement: &str, all: bool) -> String {
+    /// late as it can. None when the result would be longer than [`LONGEST`].
+    pub(super) fn replace(&self, value: &str, replacement: &str, all: bool) -> Option<String> {
         let chars: Vec<char> = value.chars().collect();
         let mut result = String::with_capacity(value.len());
         let mut position = 0;
         let mut last_end = None;
         while position <= chars.len() {
+            if result.len() > LONGEST {
+                return None;
+            }
             let found = ends(&self.parts, &chars[position..]);
             match found.longest {
                 // An empty match that touches the one before it does not count.
@@ -108,7 +115,7 @@ impl Glob {
                     last_end = Some(position);
                     if !all {
                         result.extend(&chars[position..]);
-                        return result;
+                        return Some(result);
                     }
                     if length == 0 {
                         result.extend(chars.get(position));
@@ -126,7 +133,7 @@ impl Glob {
                 }
             }
         }
-        result
+        (result.len() <= LONGEST).then_some(result)
     }
 }
 
@@ -136,6 +143,10 @@ fn template(result: &mut String, replacement: &str, matched: &[char]) {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     let mut rest = replacement;
     while let Some(at) = rest.find('$') {
+        // Too long already; the caller refuses it.
+        if result.len() > LONGEST {
+            return;
+        }
         result.push_str(&rest[..at]);
         let after = &rest[at + 1..];
         if let Some(after) = after.strip_prefix('$') {
@@ -262,16 +273,23 @@ mod tests {
             ("?", "é\na", "X\na", "X\nX"),
         ] {
             assert_eq!(
-                glob(pattern).replace(value, "X", false),
-                first,
+                glob(pattern).replace(value, "X", false).as_deref(),
+                Some(first),
                 "{pattern} {value:?}"
             );
             assert_eq!(
-                glob(pattern).replace(value, "X", true),
-                all,
+                glob(pattern).replace(value, "X", true).as_deref(),
+                Some(all),
                 "{pattern} {value:?}"
             );
         }
+    }
+
+    #[test]
+    fn results_are_bounded() {
+        let value = "a".repeat(2000);
+        assert_eq!(glob("a").replace(&value, &value, true), None);
+        assert_eq!(glob("*").replace(&value, &"$0".repeat(2000), true), None);
     }
 
     #[test]
@@ -286,12 +304,15 @@ mod tests {
             ("$-", "$--$-"),
         ] {
             assert_eq!(
-                glob("a").replace("a-a", replacement, true),
-                want,
+                glob("a").replace("a-a", replacement, true).as_deref(),
+                Some(want),
                 "{replacement}"
             );
         }
-        assert_eq!(glob("a").replace("a-a", "$0", false), "$0-a");
+        assert_eq!(
+            glob("a").replace("a-a", "$0", false).as_deref(),
+            Some("$0-a")
+        );
     }
 
     #[test]

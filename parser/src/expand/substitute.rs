@@ -1,6 +1,6 @@
 //! `$name` and `${name…}`.
 
-use super::glob::Glob;
+use super::glob::{Glob, LONGEST};
 use super::{DEPTH, Escapes, Failure, Lexer};
 
 impl Lexer<'_> {
@@ -154,7 +154,11 @@ impl Lexer<'_> {
         }
         let glob =
             Glob::parse(&pattern).map_err(|reason| self.failure("bad-pattern", reason, start))?;
-        Ok(glob.replace(&value.unwrap_or_default(), &replacement, all))
+        glob.replace(&value.unwrap_or_default(), &replacement, all)
+            .ok_or_else(|| {
+                let message = format!("the result is longer than {} MiB", LONGEST >> 20);
+                self.failure("bad-substitution", message, start)
+            })
     }
 
     /// Letters, digits and `_`; digits alone; or one special parameter.
