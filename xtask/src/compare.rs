@@ -354,7 +354,7 @@ impl Builder {
                     "-t",
                     reference,
                 ];
-                buildah.cmd().args(build).args(arguments).quiet()?;
+                with_buildah(|| buildah.cmd().args(build).args(arguments).quiet())?;
                 buildah
                     .cmd()
                     .args([
@@ -367,6 +367,22 @@ impl Builder {
             }
         }
     }
+}
+
+/// Runs buildah, again when it stumbled over itself: it writes a copy of its own program into memory for each
+/// step, and now and then cannot seal it. What a Dockerfile means has no part in that.
+fn with_buildah(build: impl Fn() -> Result<()>) -> Result<()> {
+    const STUMBLED: &str = "sealing memfd copy: Device or resource busy";
+    let stumbled = |error: &anyhow::Error| format!("{error:#}").contains(STUMBLED);
+    for _ in 0..4 {
+        match build() {
+            Err(error) if stumbled(&error) => {
+                println!("buildah could not seal its own copy; once more")
+            }
+            result => return result,
+        }
+    }
+    build()
 }
 
 #[cfg(test)]
