@@ -377,7 +377,7 @@ fn with_buildah(build: impl Fn() -> Result<()>) -> Result<()> {
     for _ in 0..4 {
         match build() {
             Err(error) if stumbled(&error) => {
-                println!("buildah could not seal its own copy; once more")
+                println!("buildah could not seal its own copy; once more");
             }
             result => return result,
         }
