@@ -13,6 +13,7 @@ mod conformance;
 mod demo;
 mod engine;
 mod faults;
+mod golang;
 mod ours;
 mod peers;
 mod process;
