@@ -88,6 +88,7 @@ fn check(store: &dyn MetadataStore) {
     a_refused_manifest_changes_nothing(store);
     tags_move_as_one(store);
     an_upload_is_what_was_last_put(store);
+    events_tell_what_happened_and_in_which_order(store);
 }
 
 fn a_blob_belongs_to_its_repository(store: &dyn MetadataStore) {
@@ -215,6 +216,103 @@ fn tags_move_as_one(store: &dyn MetadataStore) {
         .expect("tags")
         .expect("here");
     assert_eq!((page.entries, page.more), (vec![tag("b")], true));
+}
+
+fn events_tell_what_happened_and_in_which_order(store: &dyn MetadataStore) {
+    let start = store
+        .events(0, usize::MAX >> 1)
+        .expect("events")
+        .last()
+        .map_or(0, |event| event.number);
+    let repository = name("events");
+    let first = manifest(1, Vec::new(), None, &["a", "b"], 100);
+    let second = manifest(2, Vec::new(), None, &["b"], 200);
+    let third = manifest(3, Vec::new(), None, &[], 300);
+    let refused = manifest(
+        4,
+        vec![edge(Digest::sha256(b"unknown"), EdgeKind::Blob, 1)],
+        None,
+        &["a"],
+        250,
+    );
+    for new in [&first, &second, &second, &refused, &third] {
+        store.put_manifest(&repository, new, DELAYS).expect("put");
+    }
+    store
+        .delete_tag(&repository, &tag("a"), Moment(400), DELAYS)
+        .expect("untagged");
+    store
+        .delete_tag(&repository, &tag("a"), Moment(410), DELAYS)
+        .expect("no such tag");
+    store
+        .delete_manifest(&repository, &second.record.digest, Moment(500), DELAYS)
+        .expect("deleted");
+    store.review(Moment(10_000), DELAYS, 100).expect("reviewed");
+    let [one, two, three] = [&first, &second, &third].map(|new| new.record.digest);
+    let tagged = |text: &str, digest, previous| Change::Tagged {
+        tag: tag(text),
+        digest,
+        previous,
+    };
+    let untagged = |text: &str, digest| Change::Untagged {
+        tag: tag(text),
+        digest,
+    };
+    let events = store.events(start, 100).expect("events");
+    let told: Vec<_> = events
+        .iter()
+        // The review also looks at what other promises left behind.
+        .filter(|event| event.repository == repository)
+        .map(|event| (event.at.0, event.change.clone()))
+        .collect();
+    let collected: BTreeSet<_> = told[told.len() - 2..].iter().cloned().collect();
+    assert_eq!(
+        told[..told.len() - 2],
+        [
+            (100, Change::Pushed { digest: one }),
+            (100, tagged("a", one, None)),
+            (100, tagged("b", one, None)),
+            (200, Change::Pushed { digest: two }),
+            (200, tagged("b", two, Some(one))),
+            (200, Change::Pushed { digest: two }),
+            (300, Change::Pushed { digest: three }),
+            (400, untagged("a", one)),
+            (500, untagged("b", two)),
+            (500, Change::Deleted { digest: two }),
+        ]
+    );
+    // Which of several that are due comes first is left open.
+    assert_eq!(
+        collected,
+        BTreeSet::from([
+            (10_000, Change::Collected { digest: one }),
+            (10_000, Change::Collected { digest: three }),
+        ])
+    );
+    let numbers: Vec<u64> = events.iter().map(|event| event.number).collect();
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    assert_eq!(
+        store.events(numbers[2], 2).expect("events"),
+        events[3..5],
+        "a part of the list"
+    );
+    // Old ones go, but the newest keeps its number from being given again.
+    let newest = numbers.last().copied().expect("events");
+    store.forget_events(Moment(100_000)).expect("forgotten");
+    assert_eq!(store.forget_events(Moment(100_000)).expect("none left"), 0);
+    let left: Vec<u64> = store
+        .events(0, 100)
+        .expect("events")
+        .iter()
+        .map(|event| event.number)
+        .collect();
+    assert_eq!(left, [newest]);
+    store
+        .put_manifest(&repository, &third, DELAYS)
+        .expect("put");
+    let next = store.events(newest, 100).expect("events");
+    assert_eq!(next.len(), 1);
+    assert!(next[0].number > newest);
 }
 
 fn an_upload_is_what_was_last_put(store: &dyn MetadataStore) {
@@ -444,6 +542,15 @@ fn portrait(store: &dyn MetadataStore, known: &[NewManifest], now: i64) -> Vec<S
         format!("{:?}", store.stored_blobs(None, 100)),
         format!("{:?}", store.contents(None, 100)),
     ];
+    // Reviews that are due together come in any order.
+    let mut events: Vec<String> = store
+        .events(0, usize::MAX >> 1)
+        .expect("events")
+        .iter()
+        .map(|event| format!("{:?} {} {:?}", event.at, event.repository, event.change))
+        .collect();
+    events.sort();
+    lines.extend(events);
     for r in 0..3 {
         let repository = name(&format!("r{r}"));
         lines.push(format!("{:?}", store.tags(&repository, None, 2)));

@@ -13,9 +13,11 @@ use crate::clock::Moment;
 
 #[cfg(test)]
 mod contract;
+mod event;
 mod memory;
 mod sqlite;
 
+pub use event::{Change, Event};
 pub use memory::MemoryMetadata;
 pub use sqlite::SqliteMetadata;
 
@@ -478,6 +480,12 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
 
     /// Why the content with this digest is kept; empty if nothing keeps it.
     fn holders(&self, digest: &Digest, now: Moment) -> Result<Vec<Holder>>;
+
+    /// What happened after the event with the number `after`, in order.
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>>;
+
+    /// Removes events from before `cutoff`, and tells how many. The newest stays.
+    fn forget_events(&self, cutoff: Moment) -> Result<u64>;
 
     /// Counts everything.
     fn totals(&self) -> Result<Totals>;

@@ -5,7 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rbuild_image::{Digest, RepositoryName, Tag};
 
-use super::{Edge, EdgeKind, ManifestRecord, ReviewKind, UploadId, UploadRecord};
+use super::{
+    Change, Edge, EdgeKind, Event, Holder, ManifestRecord, ReviewKind, UploadId, UploadRecord,
+};
 use crate::clock::Moment;
 
 mod store;
@@ -21,6 +23,7 @@ struct State {
     uploads: BTreeMap<UploadId, UploadRecord>,
     /// When each review is due; the repository is `None` for the bytes of a blob.
     reviews: BTreeMap<(ReviewKind, Option<RepositoryName>, Digest), Moment>,
+    events: Vec<Event>,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +68,39 @@ impl Repository {
             })
             .map(|(holder, _)| *holder)
     }
+
+    /// Follows references upwards to every tag.
+    fn climb(&self, name: &RepositoryName, path: &[Digest], holders: &mut Vec<Holder>) {
+        let Some(top) = path.last() else { return };
+        let tags: Vec<Tag> = self
+            .tags
+            .iter()
+            .filter(|(_, target)| *target == top)
+            .map(|(tag, _)| tag.clone())
+            .collect();
+        if !tags.is_empty() {
+            holders.push(Holder {
+                repository: name.clone(),
+                path: path.to_vec(),
+                tags,
+                protected_until: None,
+            });
+        }
+        let parents = self
+            .manifests
+            .iter()
+            .filter(|(_, manifest)| manifest.edges.iter().any(|(target, _)| target == top))
+            .map(|(parent, _)| *parent);
+        let subject = self
+            .manifests
+            .get(top)
+            .and_then(|manifest| manifest.record.subject);
+        for parent in parents.chain(subject) {
+            if !path.contains(&parent) {
+                self.climb(name, &[path, &[parent]].concat(), holders);
+            }
+        }
+    }
 }
 
 impl State {
@@ -80,6 +116,16 @@ impl State {
             .entry((kind, repository.cloned(), digest))
             .or_insert(due);
         *entry = due.max(*entry);
+    }
+
+    fn record(&mut self, repository: &RepositoryName, change: Change, at: Moment) {
+        let number = self.events.last().map_or(0, |last| last.number) + 1;
+        self.events.push(Event {
+            number,
+            at,
+            repository: repository.clone(),
+            change,
+        });
     }
 
     fn repository(&mut self, name: &RepositoryName) -> &mut Repository {
@@ -171,7 +217,13 @@ impl State {
         }
     }
 
-    fn collect_manifest(&mut self, name: &RepositoryName, digest: &Digest, due: Moment) -> bool {
+    fn collect_manifest(
+        &mut self,
+        name: &RepositoryName,
+        digest: &Digest,
+        now: Moment,
+        due: Moment,
+    ) -> bool {
         let repository = self.repository(name);
         let Some(manifest) = repository.manifests.get(digest) else {
             return false;
@@ -185,6 +237,7 @@ impl State {
             || repository.parent(digest).is_some();
         if !kept {
             self.remove_manifest(name, digest, due);
+            self.record(name, Change::Collected { digest: *digest }, now);
         }
         !kept
     }

@@ -6,9 +6,9 @@ use rbuild_image::{Digest, RepositoryName, Tag};
 use rbuild_store::{BlobInfo, IngestId};
 
 use super::super::{
-    BlobRecord, Delays, Freed, Holder, ManifestName, ManifestRecord, MetadataStore, NewManifest,
-    Page, Precondition, PutManifest, Received, Referrer, Removal, Result, ReviewKind, Reviewed,
-    Totals, UploadId, UploadRecord,
+    BlobRecord, Change, Delays, Event, Freed, Holder, ManifestName, ManifestRecord, MetadataStore,
+    NewManifest, Page, Precondition, PutManifest, Received, Referrer, Removal, Result, ReviewKind,
+    Reviewed, Totals, UploadId, UploadRecord,
 };
 use super::{Blob, Manifest, MemoryMetadata, Repository};
 use crate::clock::Moment;
@@ -221,14 +221,24 @@ impl MetadataStore for MemoryMetadata {
             .repository(repository)
             .manifests
             .insert(digest, stored);
+        state.record(repository, Change::Pushed { digest }, manifest.now);
         for tag in &manifest.tags {
-            let before = state
+            let previous = state
                 .repository(repository)
                 .tags
                 .insert(tag.clone(), digest);
-            if let Some(before) = before.filter(|before| *before != digest) {
-                state.enqueue(ReviewKind::Manifest, Some(repository), before, due);
+            if previous == Some(digest) {
+                continue;
             }
+            if let Some(previous) = previous {
+                state.enqueue(ReviewKind::Manifest, Some(repository), previous, due);
+            }
+            let tagged = Change::Tagged {
+                tag: tag.clone(),
+                digest,
+                previous,
+            };
+            state.record(repository, tagged, manifest.now);
         }
         if manifest.tags.is_empty() {
             let due = due.max(manifest.protected_until);
@@ -271,7 +281,18 @@ impl MetadataStore for MemoryMetadata {
             return Ok(Removal::InUse(parent));
         }
         let (bytes, shared_bytes) = state.exclusive_bytes(repository, digest);
+        let tags: Vec<Tag> = holder
+            .tags
+            .iter()
+            .filter(|(_, target)| *target == digest)
+            .map(|(tag, _)| tag.clone())
+            .collect();
         let at = now.plus(delays.unreferenced);
+        for tag in tags {
+            let digest = *digest;
+            state.record(repository, Change::Untagged { tag, digest }, now);
+        }
+        state.record(repository, Change::Deleted { digest: *digest }, now);
         state.remove_manifest(repository, digest, at);
         Ok(Removal::Removed(Freed {
             bytes,
@@ -295,6 +316,8 @@ impl MetadataStore for MemoryMetadata {
         if let Some(digest) = removed {
             let due = now.plus(delays.untagged);
             state.enqueue(ReviewKind::Manifest, Some(repository), digest, due);
+            let tag = tag.clone();
+            state.record(repository, Change::Untagged { tag, digest }, now);
         }
         Ok(removed.is_some())
     }
@@ -398,7 +421,7 @@ impl MetadataStore for MemoryMetadata {
                 (ReviewKind::Manifest, Some(name)) => {
                     state.reviews.remove(&review);
                     let later = now.plus(delays.unreferenced);
-                    if state.collect_manifest(name, digest, later) {
+                    if state.collect_manifest(name, digest, now, later) {
                         reviewed.manifests += 1;
                     }
                 }
@@ -483,7 +506,7 @@ impl MetadataStore for MemoryMetadata {
                 continue;
             }
             let before = holders.len();
-            climb(repository, name, &[*digest], &mut holders);
+            repository.climb(name, &[*digest], &mut holders);
             if holders.len() == before {
                 let queued = state
                     .reviews
@@ -500,6 +523,22 @@ impl MetadataStore for MemoryMetadata {
             }
         }
         Ok(holders)
+    }
+
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>> {
+        let state = self.state();
+        let later = state.events.iter().filter(|event| event.number > after);
+        Ok(later.take(limit).cloned().collect())
+    }
+
+    fn forget_events(&self, cutoff: Moment) -> Result<u64> {
+        let mut state = self.state();
+        let newest = state.events.last().map_or(0, |last| last.number);
+        let before = state.events.len();
+        state
+            .events
+            .retain(|event| event.at >= cutoff || event.number == newest);
+        Ok((before - state.events.len()) as u64)
     }
 
     fn totals(&self) -> Result<Totals> {
@@ -528,42 +567,4 @@ fn page<T>(all: impl Iterator<Item = T>, limit: usize) -> Page<T> {
     let more = entries.len() > limit;
     entries.truncate(limit);
     Page { entries, more }
-}
-
-/// Follows references upwards to every tag.
-fn climb(
-    repository: &Repository,
-    name: &RepositoryName,
-    path: &[Digest],
-    holders: &mut Vec<Holder>,
-) {
-    let Some(top) = path.last() else { return };
-    let tags: Vec<Tag> = repository
-        .tags
-        .iter()
-        .filter(|(_, target)| *target == top)
-        .map(|(tag, _)| tag.clone())
-        .collect();
-    if !tags.is_empty() {
-        holders.push(Holder {
-            repository: name.clone(),
-            path: path.to_vec(),
-            tags,
-            protected_until: None,
-        });
-    }
-    let parents = repository
-        .manifests
-        .iter()
-        .filter(|(_, manifest)| manifest.edges.iter().any(|(target, _)| target == top))
-        .map(|(parent, _)| *parent);
-    let subject = repository
-        .manifests
-        .get(top)
-        .and_then(|manifest| manifest.record.subject);
-    for parent in parents.chain(subject) {
-        if !path.contains(&parent) {
-            climb(repository, name, &[path, &[parent]].concat(), holders);
-        }
-    }
 }

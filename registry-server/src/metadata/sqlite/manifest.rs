@@ -4,10 +4,11 @@ use rbuild_image::{Digest, Tag};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::{
-    Delays, Edge, EdgeKind, Freed, ManifestName, ManifestRecord, NewManifest, Precondition,
+    Change, Delays, Edge, EdgeKind, Freed, ManifestName, ManifestRecord, NewManifest, Precondition,
     PutManifest, Removal, Result, ReviewKind,
 };
 use super::blob::ensure_repository;
+use super::event;
 use super::review::enqueue;
 use super::{parsed, repository_id, signed, unsigned};
 use crate::clock::Moment;
@@ -114,8 +115,20 @@ pub(super) fn put(
             kind_text(edge.kind)
         ])?;
     }
+    let pushed = Change::Pushed {
+        digest: record.digest,
+    };
+    event::record(connection, repository, &pushed, manifest.now)?;
     for tag in &manifest.tags {
-        set_tag(connection, id, tag, record.digest, manifest.now, delays)?;
+        let before = set_tag(connection, id, tag, record.digest, manifest.now, delays)?;
+        if before != Some(record.digest) {
+            let tagged = Change::Tagged {
+                tag: tag.clone(),
+                digest: record.digest,
+                previous: before,
+            };
+            event::record(connection, repository, &tagged, manifest.now)?;
+        }
     }
     if manifest.tags.is_empty() {
         let due = manifest
@@ -193,6 +206,7 @@ fn tag_digest(connection: &Connection, repository: i64, tag: &Tag) -> Result<Opt
     digest.as_deref().map(parsed).transpose()
 }
 
+/// Sets a tag, and tells where it was.
 fn set_tag(
     connection: &Connection,
     repository: i64,
@@ -200,7 +214,7 @@ fn set_tag(
     digest: Digest,
     now: Moment,
     delays: Delays,
-) -> Result<()> {
+) -> Result<Option<Digest>> {
     let before = tag_digest(connection, repository, tag)?;
     connection
         .prepare_cached(
@@ -221,7 +235,7 @@ fn set_tag(
             due,
         )?;
     }
-    Ok(())
+    Ok(before)
 }
 
 pub(super) fn delete_tag(
@@ -248,6 +262,11 @@ pub(super) fn delete_tag(
         &digest.to_string(),
         due,
     )?;
+    let untagged = Change::Untagged {
+        tag: tag.clone(),
+        digest,
+    };
+    event::record(connection, repository, &untagged, now)?;
     Ok(true)
 }
 
@@ -268,12 +287,36 @@ pub(super) fn delete(
     }
     let (bytes, shared_bytes) = exclusive_bytes(connection, id, &text)?;
     let at = now.plus(delays.unreferenced);
+    for tag in tags_on(connection, id, &text)? {
+        let untagged = Change::Untagged {
+            tag,
+            digest: *digest,
+        };
+        event::record(connection, repository, &untagged, now)?;
+    }
+    event::record(
+        connection,
+        repository,
+        &Change::Deleted { digest: *digest },
+        now,
+    )?;
     remove(connection, id, &text, at)?;
     Ok(Removal::Removed(Freed {
         bytes,
         shared_bytes,
         at,
     }))
+}
+
+/// Tags on a manifest, by bytes.
+fn tags_on(connection: &Connection, repository: i64, digest: &str) -> Result<Vec<Tag>> {
+    let names = connection
+        .prepare_cached(
+            "SELECT name FROM tags WHERE repository_id = ?1 AND digest = ?2 ORDER BY name",
+        )?
+        .query_map(params![repository, digest], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<String>>>()?;
+    names.iter().map(|name| parsed(name)).collect()
 }
 
 pub(super) fn exists(connection: &Connection, repository: i64, digest: &str) -> Result<bool> {

@@ -17,6 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use super::{MetadataError, Result};
 
 mod blob;
+mod event;
 mod manifest;
 mod query;
 mod review;

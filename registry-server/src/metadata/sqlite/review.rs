@@ -4,9 +4,9 @@ use rbuild_image::Digest;
 use rbuild_store::BlobInfo;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::super::{Delays, Result, ReviewKind, Reviewed};
+use super::super::{Change, Delays, Result, ReviewKind, Reviewed};
 use super::blob::any_holder;
-use super::{manifest, parsed, signed, unsigned};
+use super::{event, manifest, parsed, signed, unsigned};
 use crate::clock::Moment;
 
 /// Asks for a review, not before `due`. An earlier request for the same thing is put off, never lost.
@@ -156,6 +156,11 @@ fn collect_manifest(
             digest,
             now.plus(delays.unreferenced),
         )?;
+        let name: String = connection
+            .prepare_cached("SELECT name FROM repositories WHERE id = ?1")?
+            .query_row([repository], |row| row.get(0))?;
+        let digest = parsed(digest)?;
+        event::record(connection, &name, &Change::Collected { digest }, now)?;
     }
     Ok(!kept)
 }

@@ -4,10 +4,10 @@ use rbuild_image::{Digest, RepositoryName, Tag};
 use rbuild_store::{BlobInfo, IngestId};
 
 use super::super::{
-    BlobRecord, Delays, Holder, ManifestName, ManifestRecord, MetadataStore, NewManifest, Page,
-    PutManifest, Referrer, Removal, Result, Reviewed, Totals, UploadId, UploadRecord,
+    BlobRecord, Delays, Event, Holder, ManifestName, ManifestRecord, MetadataStore, NewManifest,
+    Page, PutManifest, Referrer, Removal, Result, Reviewed, Totals, UploadId, UploadRecord,
 };
-use super::{SqliteMetadata, blob, manifest, query, repository_id, review, upload};
+use super::{SqliteMetadata, blob, event, manifest, query, repository_id, review, upload};
 use crate::clock::Moment;
 
 impl MetadataStore for SqliteMetadata {
@@ -210,6 +210,18 @@ impl MetadataStore for SqliteMetadata {
 
     fn holders(&self, digest: &Digest, now: Moment) -> Result<Vec<Holder>> {
         self.read(|c| query::holders(c, digest, now))
+    }
+
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>> {
+        self.read(|c| event::list(c, after, limit))
+    }
+
+    fn forget_events(&self, cutoff: Moment) -> Result<u64> {
+        // Nearly always there is nothing to write.
+        if !self.read(|c| event::has_older(c, cutoff))? {
+            return Ok(0);
+        }
+        self.write(move |c| event::forget(c, cutoff))
     }
 
     fn totals(&self) -> Result<Totals> {
