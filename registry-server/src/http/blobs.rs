@@ -10,8 +10,9 @@ use rbuild_image::{Digest, RepositoryName};
 use serde_json::json;
 
 use super::error::ApiError;
+use super::headers::{has_version, header_text};
 use super::range::{Wanted, wanted};
-use super::{App, Call, DIGEST, blocking, empty, has_version, header_text, json, send, set};
+use super::{App, Call, DIGEST, blocking, empty, json, send, set};
 use crate::metadata::Freed;
 
 pub(super) async fn answer(

@@ -3,12 +3,13 @@
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use rbuild_image::{Digest, RepositoryName};
+use rbuild_image::RepositoryName;
 
 use super::error::ApiError;
+use super::headers::{has_version, header_text, precondition};
 use super::receive::Incoming;
-use super::{App, Call, DIGEST, blobs, blocking, empty, has_version, header_text, receive, set};
-use crate::metadata::{ManifestName, ManifestRecord, Precondition};
+use super::{App, Call, DIGEST, blobs, blocking, empty, receive, set};
+use crate::metadata::{ManifestName, ManifestRecord};
 use crate::service::PushManifest;
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -78,7 +79,7 @@ async fn put(
             None
         }
     };
-    let precondition = precondition(&call)?;
+    let precondition = precondition(&call.headers)?;
     let content_type = header_text(&call.headers, &header::CONTENT_TYPE).map(str::to_owned);
     let limits = app.registry.limits();
     let content = receive::whole(body, limits.manifest_bytes, limits.idle_time).await?;
@@ -103,29 +104,6 @@ async fn put(
         set(&mut response, TAG, tag.as_str());
     }
     Ok(response)
-}
-
-fn precondition(call: &Call) -> Result<Precondition, ApiError> {
-    if let Some(list) = header_text(&call.headers, &header::IF_MATCH) {
-        if list.trim() == "*" {
-            return Ok(Precondition::Exists);
-        }
-        let digests = list
-            .split(',')
-            .map(|entry| entry.trim().trim_matches('"').parse::<Digest>())
-            .collect::<Result<_, _>>()
-            .map_err(|error| {
-                ApiError::query_invalid(format!("`If-Match` lists digests in quotes: {error}"))
-            })?;
-        return Ok(Precondition::Matches(digests));
-    }
-    match header_text(&call.headers, &header::IF_NONE_MATCH) {
-        None => Ok(Precondition::None),
-        Some("*") => Ok(Precondition::Absent),
-        Some(_) => Err(ApiError::query_invalid(
-            "`If-None-Match` of a push can only be `*`: the tag must not exist",
-        )),
-    }
 }
 
 async fn delete(

@@ -30,10 +30,11 @@ mod access;
 mod blobs;
 pub mod error;
 mod files;
+pub(crate) mod headers;
 mod manifests;
 mod mapping;
 mod metrics;
-mod query;
+pub(crate) mod query;
 pub mod range;
 mod receive;
 mod referrers;
@@ -179,7 +180,7 @@ async fn dispatch(State(app): State<Arc<App>>, request: Request<Body>) -> Respon
         )
     });
     let method = request.method().clone();
-    let received = uploads::content_length(request.headers()).unwrap_or(0);
+    let received = headers::content_length(request.headers()).unwrap_or(0);
     let namespace = namespace(request.uri());
     let mut kind = Kind::Other;
     let mut response = match answer(&app, request, &mut kind).await {
@@ -337,17 +338,4 @@ fn set(response: &mut Response, name: HeaderName, value: impl AsRef<str>) {
     if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
         response.headers_mut().append(name, value);
     }
-}
-
-fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-/// Whether the client has this version already (`If-None-Match`).
-fn has_version(headers: &HeaderMap, etag: &str) -> bool {
-    header_text(headers, &header::IF_NONE_MATCH).is_some_and(|list| {
-        list.split(',')
-            .map(|entry| entry.trim().trim_start_matches("W/"))
-            .any(|entry| entry == etag || entry == "*")
-    })
 }

@@ -4,6 +4,7 @@ use percent_encoding::percent_decode_str;
 use rbuild_image::{Algorithm, Digest, RepositoryName, Tag};
 
 use super::error::ApiError;
+use super::headers::number;
 use super::route::parse_digest;
 
 /// Entries of a list that are sent at once, and when the client does not say how many.
@@ -13,12 +14,12 @@ const TAGS: usize = 100;
 
 /// The parts of a query that mean something to us.
 #[derive(Debug, Default)]
-pub(super) struct Query {
+pub(crate) struct Query {
     pairs: Vec<(String, String)>,
 }
 
 impl Query {
-    pub(super) fn parse(query: Option<&str>) -> Result<Self, ApiError> {
+    pub(crate) fn parse(query: Option<&str>) -> Result<Self, ApiError> {
         let decode = |text: &str| {
             let text = text.replace('+', " ");
             percent_decode_str(&text)
@@ -39,7 +40,7 @@ impl Query {
     }
 
     /// The first value of that name.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.pairs
             .iter()
             .find(|(own, _)| own == name)
@@ -47,11 +48,11 @@ impl Query {
     }
 
     /// A digest; `%2B` and a plain `+` are both possible in algorithm names, neither in ours.
-    pub(super) fn digest(&self, name: &str) -> Result<Option<Digest>, ApiError> {
+    pub(crate) fn digest(&self, name: &str) -> Result<Option<Digest>, ApiError> {
         self.get(name).map(parse_digest).transpose()
     }
 
-    pub(super) fn algorithm(&self) -> Result<Algorithm, ApiError> {
+    pub(crate) fn algorithm(&self) -> Result<Algorithm, ApiError> {
         match self.get("digest-algorithm") {
             None => Ok(Algorithm::Sha256),
             Some(text) => text
@@ -60,11 +61,11 @@ impl Query {
         }
     }
 
-    pub(super) fn repository(&self, name: &str) -> Option<RepositoryName> {
+    pub(crate) fn repository(&self, name: &str) -> Option<RepositoryName> {
         self.get(name).and_then(|text| text.parse().ok())
     }
 
-    pub(super) fn tags(&self) -> Result<Vec<Tag>, ApiError> {
+    pub(crate) fn tags(&self) -> Result<Vec<Tag>, ApiError> {
         let mut tags: Vec<Tag> = Vec::new();
         for (_, text) in self.pairs.iter().filter(|(own, _)| own == "tag") {
             let tag = text
@@ -81,13 +82,14 @@ impl Query {
     }
 
     /// How many entries of a list the client wants at most.
-    pub(super) fn page(&self) -> Result<usize, ApiError> {
+    pub(crate) fn page(&self) -> Result<usize, ApiError> {
         match self.get("n") {
             None => Ok(PAGE),
-            Some(text) => text
-                .parse::<u64>()
+            Some(text) => number(text)
                 .map(|n| usize::try_from(n).unwrap_or(usize::MAX).min(PAGE))
-                .map_err(|_| ApiError::query_invalid("`n` must be a number of entries, 0 or more")),
+                .ok_or_else(|| {
+                    ApiError::query_invalid("`n` must be a number of entries, 0 or more")
+                }),
         }
     }
 }

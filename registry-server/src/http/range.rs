@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::headers::number;
+
 /// What a `Range` header asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
@@ -69,12 +71,6 @@ pub fn chunk(header: &str) -> Option<Range<u64>> {
     let (first, last) = text.trim().split_once('-')?;
     let (first, last) = (number(first)?, number(last)?);
     (first <= last).then(|| last.checked_add(1).map(|end| first..end))?
-}
-
-/// Digits only: no sign, no blank.
-fn number(text: &str) -> Option<u64> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| text.parse().ok())?
 }
 
 #[cfg(test)]

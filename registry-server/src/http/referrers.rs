@@ -2,10 +2,10 @@
 
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, Method, header};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rbuild_image::{Digest, Index, MediaType, RepositoryName};
 
 use super::error::ApiError;
+use super::headers::next_page;
 use super::{App, Call, blocking, json, set};
 
 const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
@@ -38,13 +38,15 @@ pub(super) async fn list(
         set(&mut response, FILTERS, "artifactType");
     }
     if let Some(last) = referrers.next {
-        let mut link = format!("</v2/{repository}/referrers/{subject}?last={last}");
-        if let Some(wanted) = &artifact_type {
-            link.push_str("&artifactType=");
-            link.extend(utf8_percent_encode(wanted, NON_ALPHANUMERIC));
-        }
-        link.push_str(">; rel=\"next\"");
-        set(&mut response, header::LINK, link);
+        let path = format!("/v2/{repository}/referrers/{subject}");
+        let last = last.to_string();
+        let mut query = vec![("last", last.as_str())];
+        query.extend(
+            artifact_type
+                .as_deref()
+                .map(|wanted| ("artifactType", wanted)),
+        );
+        set(&mut response, header::LINK, next_page(&path, &query));
     }
     Ok(response)
 }

@@ -2,11 +2,11 @@
 
 use axum::response::Response;
 use http::{Method, header};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rbuild_image::RepositoryName;
 use serde_json::json;
 
 use super::error::ApiError;
+use super::headers::next_page;
 use super::{App, Call, blocking, json, set};
 
 pub(super) async fn list(
@@ -29,7 +29,7 @@ pub(super) async fn list(
         set(
             &mut response,
             header::LINK,
-            next(&path, limit, last.as_str()),
+            behind(&path, limit, last.as_str()),
         );
     }
     Ok(response)
@@ -48,7 +48,7 @@ pub(super) async fn catalog(app: &App, call: &Call) -> Result<Response, ApiError
         set(
             &mut response,
             header::LINK,
-            next("/v2/_catalog", limit, last.as_str()),
+            behind("/v2/_catalog", limit, last.as_str()),
         );
     }
     Ok(response)
@@ -61,7 +61,6 @@ fn check_method(call: &Call) -> Result<(), ApiError> {
     }
 }
 
-fn next(path: &str, limit: usize, last: &str) -> String {
-    let last = utf8_percent_encode(last, NON_ALPHANUMERIC);
-    format!("<{path}?n={limit}&last={last}>; rel=\"next\"")
+fn behind(path: &str, limit: usize, last: &str) -> String {
+    next_page(path, &[("n", &limit.to_string()), ("last", last)])
 }

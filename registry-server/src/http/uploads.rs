@@ -5,8 +5,9 @@ use http::{HeaderMap, Method, StatusCode, header};
 use rbuild_image::{Digest, RepositoryName};
 
 use super::error::{ApiError, upload_range};
+use super::headers::content_length;
 use super::receive::{self, End, Incoming};
-use super::{App, Call, UPLOAD_ID, blobs, blocking, empty, header_text, range, set};
+use super::{App, Call, UPLOAD_ID, blobs, blocking, empty, range, set};
 use crate::metadata::UploadId;
 use crate::service::UploadWriter;
 
@@ -164,10 +165,6 @@ fn check_place(headers: &HeaderMap, writer: &UploadWriter) -> Result<Option<u64>
         ));
     }
     Ok(Some(size))
-}
-
-pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
-    header_text(headers, &header::CONTENT_LENGTH)?.parse().ok()
 }
 
 fn location(repository: &RepositoryName, id: &UploadId) -> String {

@@ -18,7 +18,7 @@ mod blob;
 mod collect;
 mod error;
 mod manifest;
-mod parse;
+pub(crate) mod parse;
 mod referrer;
 mod tag;
 mod upload;

@@ -12,17 +12,17 @@ const ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
 
 /// What a registry must know of a manifest.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Parsed {
-    pub(super) media_type: String,
-    pub(super) artifact_type: Option<String>,
-    pub(super) annotations: Option<String>,
-    pub(super) subject: Option<Digest>,
-    pub(super) edges: Vec<Edge>,
+pub(crate) struct Parsed {
+    pub(crate) media_type: String,
+    pub(crate) artifact_type: Option<String>,
+    pub(crate) annotations: Option<String>,
+    pub(crate) subject: Option<Digest>,
+    pub(crate) edges: Vec<Edge>,
 }
 
 /// Why it cannot be taken: a sentence for the client.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     Invalid(String),
     Unsupported(String),
 }
@@ -85,7 +85,7 @@ enum Kind {
 }
 
 /// Reads a manifest that was sent with this content type.
-pub(super) fn parse(
+pub(crate) fn parse(
     content_type: Option<&str>,
     content: &[u8],
     sparse_indexes: bool,
