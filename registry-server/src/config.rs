@@ -129,6 +129,8 @@ pub struct Collect {
     pub protect: Duration,
     /// How often the queue is looked at.
     pub interval: Duration,
+    /// How long it is kept what happened to manifests and tags.
+    pub events: Duration,
 }
 
 impl Config {
@@ -268,5 +270,6 @@ impl Collect {
         unreferenced: Duration::from_hours(24),
         protect: Duration::from_hours(1),
         interval: Duration::from_secs(10),
+        events: Duration::from_hours(30 * 24),
     };
 }

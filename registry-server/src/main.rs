@@ -62,6 +62,15 @@ enum Command {
         /// Digest of a blob or a manifest.
         digest: Digest,
     },
+    /// Prints what happened to manifests and tags, one line of JSON each; a server may be running.
+    Events {
+        /// Only what happened after the event with this number.
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        after: u64,
+        /// Goes on with what happens from now on.
+        #[arg(long)]
+        follow: bool,
+    },
     /// Reads everything and compares it with its digest; a server may be running.
     Verify {
         /// Bytes per second that are read at most; 0 sets no bound.
@@ -128,6 +137,13 @@ fn run(arguments: Arguments) -> Outcome {
         }
         Command::Gc { preview, after } => gc(&config, preview.then_some(after)),
         Command::Why { digest } => why(&config, digest),
+        Command::Events { after, follow } => {
+            let directory = Directory::open(&config.data)?;
+            admin::events(&directory, after, follow, |event| {
+                say(&admin::event_line(event)?).map(drop)
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Verify { rate } => verify(&config, rate),
         Command::Backup { target } => {
             let copied = admin::backup(&config.data, &target)?;

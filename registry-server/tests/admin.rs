@@ -38,6 +38,68 @@ fn no_pace() -> Pace {
 }
 
 #[test]
+fn events_are_told_in_order_while_serving() {
+    let registry = Fixture::new();
+    registry.push_image("team/app", "v1", &bytes(10));
+    registry.push_image("team/app", "v2", &bytes(10));
+    let removed = registry.send("DELETE", "/v2/team/app/manifests/v1", &[], b"");
+    assert_eq!(removed.status, 202);
+    let told = |after: &str| -> Vec<serde_json::Value> {
+        let output = program(&registry.config.data, &["events", "--after", after]);
+        assert!(output.status.success(), "{}", text(&output));
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    };
+    let all = told("0");
+    let short: Vec<_> = all
+        .iter()
+        .map(|event| {
+            assert_eq!(event["repository"], "team/app");
+            assert!(
+                event["digest"]
+                    .as_str()
+                    .is_some_and(|digest| digest.starts_with("sha256:"))
+            );
+            assert!(
+                event["time"]
+                    .as_str()
+                    .is_some_and(|time| time.ends_with('Z'))
+            );
+            format!("{} {}", event["action"], event["tag"]).replace('"', "")
+        })
+        .collect();
+    assert_eq!(
+        short,
+        ["push null", "tag v1", "push null", "tag v2", "untag v1"]
+    );
+    let third = all[2]["event"].to_string();
+    assert_eq!(told(&third), all[3..]);
+}
+
+#[test]
+fn whoever_follows_hears_of_a_push() {
+    let registry = Fixture::new();
+    registry.push_image("a", "v1", &bytes(10));
+    let mut following = Command::new(env!("CARGO_BIN_EXE_rbuild-registry"))
+        .args(["events", "--follow", "--data"])
+        .arg(&registry.config.data)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut lines = BufReader::new(following.stdout.take().expect("piped")).lines();
+    let mut next = || lines.next().expect("goes on").expect("a line");
+    assert!(next().contains("push"));
+    assert!(next().contains("\"tag\":\"v1\""));
+    registry.push_image("a", "v2", &bytes(10));
+    assert!(next().contains("push"));
+    assert!(next().contains("\"tag\":\"v2\""));
+    following.kill().expect("ours");
+    following.wait().expect("ended");
+}
+
+#[test]
 fn a_backup_is_made_while_serving_and_restored() {
     let registry = Fixture::new();
     let layer = bytes(200_000);

@@ -526,3 +526,24 @@ proptest! {
         prop_assert_eq!(files, 0);
     }
 }
+
+#[test]
+fn old_events_go_and_the_newest_stays() {
+    let fixture = fixture();
+    let repository = name("events");
+    fixture.push_blob(&repository, 0);
+    fixture
+        .push_manifest(&repository, &image(&[0], None), &["v1"])
+        .expect("pushed");
+    let count = || {
+        let events = fixture.registry.metadata().events(0, 100);
+        events.expect("events").len()
+    };
+    assert_eq!(count(), 2);
+    fixture.clock.advance(29 * 24 * HOUR);
+    fixture.registry.collect().expect("collected");
+    assert_eq!(count(), 2);
+    fixture.clock.advance(2 * 24 * HOUR);
+    fixture.registry.collect().expect("collected");
+    assert_eq!(count(), 1);
+}

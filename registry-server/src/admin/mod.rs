@@ -13,11 +13,13 @@ use crate::metadata::{MetadataError, SqliteMetadata};
 use crate::service;
 
 mod backup;
+mod events;
 mod import;
 mod preview;
 mod verify;
 
 pub use backup::{Copied, backup, restore};
+pub use events::{events, line as event_line};
 pub use import::{Imported, import};
 pub use preview::preview;
 pub use verify::{Pace, Verified, verify, verify_forever};

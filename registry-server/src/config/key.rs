@@ -78,6 +78,7 @@ keys! {
     "collect.unreferenced", "how long a blob is kept that no manifest refers to", time, collect.unreferenced;
     "collect.protect", "how long a blob is kept after a client was told that it is here", time, collect.protect;
     "collect.interval", "how often the collection looks at its queue", time, collect.interval;
+    "collect.events", "how long it is kept what happened to manifests and tags", time, collect.events;
 }
 
 impl Key {

@@ -56,6 +56,8 @@ impl Registry {
             }
         }
         collected.uploads = self.expire_uploads()?;
+        let old = self.now().minus(self.0.parts.collect.events);
+        self.metadata().forget_events(old)?;
         Ok(collected)
     }
 
