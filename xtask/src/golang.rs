@@ -158,7 +158,10 @@ mod tests {
             Some("/cache/tool")
         );
         for (answer, said) in [
-            (json!({"Sum": "h1:wrong=", "Dir": "/cache/tool"}), "h1:wrong="),
+            (
+                json!({"Sum": "h1:wrong=", "Dir": "/cache/tool"}),
+                "h1:wrong=",
+            ),
             (json!({"Dir": "/cache/tool"}), "has the checksum ``"),
             (json!({"Error": "403 Forbidden"}), "403 Forbidden"),
             (json!({"Sum": "h1:right="}), "does not say where"),

@@ -60,8 +60,8 @@ enum Task {
     Peers(Against),
     /// Run the conformance program of the distribution specification against the registry.
     Conformance {
-        /// The program; docs/registry-conformance.md says how to get it.
-        program: std::path::PathBuf,
+        /// Another program than the pinned one, which needs Go; docs/conformance.md tells of both.
+        program: Option<std::path::PathBuf>,
     },
     /// Kill, starve and damage the registry on purpose; nothing that it acknowledged may be lost.
     Faults(faults::Options),
@@ -112,7 +112,7 @@ fn run(task: Task) -> Result<()> {
             peers::run(binaries, against.filter.clone())
         }),
         Task::Conformance { program } => {
-            conformance::run(&Binaries::build(Profile::Debug)?, &program)
+            conformance::run(&Binaries::build(Profile::Debug)?, program.as_deref())
         }
         Task::Faults(options) => faults::run(&Binaries::build(options.profile())?, &options),
         Task::Compare { peer, against } => {
