@@ -12,6 +12,7 @@
 pub mod admin;
 pub mod clock;
 pub mod config;
+pub mod fuzz;
 pub mod http;
 pub mod metadata;
 pub mod serve;

@@ -272,7 +272,7 @@ impl From<Error> for ApiError {
 }
 
 /// The bytes of an upload that are here, as the API writes it: the last byte's number, and 0 for none as well.
-pub(super) fn upload_range(offset: u64) -> String {
+pub(crate) fn upload_range(offset: u64) -> String {
     format!("0-{}", offset.saturating_sub(1))
 }
 

@@ -1,9 +1,11 @@
 //! Reading a manifest as far as a registry must: its type and what it refers to. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use rbuild_image::{Digest, MediaType};
-use serde::Deserialize;
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::metadata::{Edge, EdgeKind};
 
@@ -53,6 +55,9 @@ struct Target {
     urls: Option<Vec<String>>,
 }
 
+/// Characters of a client's text that an answer repeats.
+const SHOWN: usize = 300;
+
 /// How deep lists and objects may stand in each other; deeper ones break the parsers of clients.
 const DEPTH: usize = 64;
 
@@ -76,6 +81,67 @@ fn depth(content: &[u8]) -> usize {
     deepest
 }
 
+/// Any JSON that every reader takes: fields that are passed over may otherwise hold text that is no Unicode.
+struct Strict;
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value of JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self, A::Error> {
+        while let Some(Self) = list.next_element()? {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        while let Some((Self, Self)) = map.next_entry()? {}
+        Ok(self)
+    }
+}
+
+/// As much of a client's text as an answer repeats.
+fn shown(text: &str) -> String {
+    if text.chars().nth(SHOWN).is_none() {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(SHOWN).collect();
+    short.push('…');
+    short
+}
+
 /// What kind of manifest a media type says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -95,8 +161,15 @@ pub(crate) fn parse(
             "the manifest is nested deeper than {DEPTH} levels"
         )));
     }
-    let document: Document = serde_json::from_slice(content)
-        .map_err(|error| Refusal::Invalid(format!("the manifest is not valid: {error}")))?;
+    // The error quotes what it does not like, however long that is.
+    let invalid = |error: serde_json::Error| {
+        Refusal::Invalid(format!(
+            "the manifest is not valid: {}",
+            shown(&error.to_string())
+        ))
+    };
+    let document: Document = serde_json::from_slice(content).map_err(invalid)?;
+    let Strict = serde_json::from_slice(content).map_err(invalid)?;
     if document.schema_version == Some(1) {
         return Err(Refusal::Unsupported(
             "the manifest has Docker's schema version 1, which is not taken any more; push it with Docker 1.10 or later, as schema version 2".to_owned(),
@@ -105,7 +178,8 @@ pub(crate) fn parse(
     let media_type = media_type(content_type, &document)?;
     let kind = kind(&media_type).ok_or_else(|| {
         Refusal::Unsupported(format!(
-            "manifests of type `{media_type}` are not taken; those of OCI (image manifest, index) and of Docker (schema 2, manifest list) are"
+            "manifests of type `{}` are not taken; those of OCI (image manifest, index) and of Docker (schema 2, manifest list) are",
+            shown(&media_type)
         ))
     })?;
     if kind != Kind::Artifact && document.schema_version != Some(2) {
@@ -137,7 +211,9 @@ fn media_type(content_type: Option<&str>, document: &Document) -> Result<String,
         .filter(|text| !text.is_empty());
     match (sent, document.media_type.as_deref()) {
         (Some(sent), Some(own)) if sent != own => Err(Refusal::Invalid(format!(
-            "the manifest says that its `mediaType` is `{own}`, and was sent with `Content-Type: {sent}`; both must be the same"
+            "the manifest says that its `mediaType` is `{}`, and was sent with `Content-Type: {}`; both must be the same",
+            shown(own),
+            shown(sent)
         ))),
         (Some(text), _) | (None, Some(text)) => Ok(text.to_owned()),
         (None, None) if document.manifests.is_some() => Ok(MediaType::INDEX.as_str().to_owned()),
@@ -290,6 +366,32 @@ mod tests {
             "]".repeat(100_000)
         );
         check_refused(Some(IMAGE), &deep, "nested deeper");
+        let no_unicode = format!(r#"{{"schemaVersion":2,"config":{config},"x":"\ud800"}}"#);
+        check_refused(Some(IMAGE), &no_unicode, "not valid");
+    }
+
+    #[test]
+    fn a_refusal_does_not_repeat_all_that_was_sent() {
+        let long = "x".repeat(1 << 20);
+        for (content_type, content) in [
+            (Some(long.as_str()), r#"{"schemaVersion":2}"#.to_owned()),
+            (
+                Some(IMAGE),
+                format!(r#"{{"schemaVersion":2,"mediaType":"{long}"}}"#),
+            ),
+            (Some(IMAGE), format!(r#"{{"schemaVersion":"{long}"}}"#)),
+            (
+                None,
+                format!(r#"{{"schemaVersion":2,"mediaType":"{long}"}}"#),
+            ),
+        ] {
+            match parse(content_type, content.as_bytes(), false) {
+                Err(Refusal::Invalid(text) | Refusal::Unsupported(text)) => {
+                    assert!(text.len() < 2000, "{}", text.len());
+                }
+                Ok(_) => panic!("taken"),
+            }
+        }
     }
 
     #[test]
