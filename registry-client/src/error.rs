@@ -99,6 +99,52 @@ pub enum TlsProblem {
     Other,
 }
 
+impl TlsProblem {
+    /// What an error of a connection says about TLS, by the texts of its causes; `None`: TLS is not what failed.
+    ///
+    /// TLS errors arrive as texts behind several layers; the words looked for are those of rustls' own error enum.
+    pub fn find(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        let text = cause_text(error);
+        if text.contains("invalid peer certificate") || text.contains("certificate") {
+            // `BadSignature`: an authority of the same name, made anew.
+            let unknown = ["UnknownIssuer", "BadSignature", "CaUsedAsEndEntity"];
+            return Some(if unknown.iter().any(|word| text.contains(word)) {
+                Self::UnknownIssuer
+            } else if text.contains("not valid for name") || text.contains("NotValidForName") {
+                Self::WrongName
+            } else if text.to_ascii_lowercase().contains("expired") || text.contains("NotValidYet")
+            {
+                Self::Expired
+            } else {
+                Self::Other
+            });
+        }
+        if text.contains("InvalidContentType") || text.contains("corrupt message") {
+            return Some(Self::NotTls);
+        }
+        None
+    }
+
+    /// What it is, in the words of a sentence.
+    pub const fn describe(self) -> &'static str {
+        tls(self)
+    }
+}
+
+/// The texts of all causes of an error.
+pub(crate) fn cause_text(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
 /// What is wrong with an image that a registry served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidImage {

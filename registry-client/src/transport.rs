@@ -15,7 +15,7 @@ use reqwest::{Body, Certificate, Url, redirect};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::error::printable;
+use crate::error::{cause_text, printable};
 use crate::hosts::{Schemes, is_loopback};
 use crate::retry::parse_retry_after;
 use crate::{ClientConfig, ClientError, RegistryErrors, Result, TlsProblem};
@@ -279,7 +279,7 @@ impl Transport {
             builder = builder.no_proxy();
         }
         builder.build().map_err(|error| {
-            let problem = if chain_text(&error).contains("No CA certificates") {
+            let problem = if cause_text(&error).contains("No CA certificates") {
                 TlsProblem::NoAuthorities
             } else {
                 TlsProblem::Other
@@ -300,7 +300,7 @@ fn read_certificates(path: &std::path::Path) -> Result<Vec<Certificate>> {
     };
     let pem = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
     let certificates =
-        Certificate::from_pem_bundle(&pem).map_err(|error| refuse(chain_text(&error)))?;
+        Certificate::from_pem_bundle(&pem).map_err(|error| refuse(cause_text(&error)))?;
     if certificates.is_empty() {
         return Err(refuse("it holds no PEM certificate".to_owned()));
     }
@@ -491,20 +491,6 @@ const fn may_be_wrong_scheme(error: &ClientError) -> bool {
     )
 }
 
-/// All texts of an error and its causes.
-fn chain_text(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
-}
-
 fn has_io_kind(error: &reqwest::Error, kinds: &[io::ErrorKind]) -> bool {
     let mut next = error.source();
     while let Some(cause) = next {
@@ -519,10 +505,9 @@ fn has_io_kind(error: &reqwest::Error, kinds: &[io::ErrorKind]) -> bool {
 }
 
 /// Sorts an error of reqwest into ours.
-///
-/// TLS errors arrive as texts behind several layers; the words looked for are those of rustls' own error enum.
 fn explain(error: reqwest::Error, host: &str, what: &str) -> ClientError {
-    let text = chain_text(&error);
+    let text = cause_text(&error);
+    let problem = TlsProblem::find(&error);
     let is_connect = error.is_connect();
     let is_timeout = error.is_timeout();
     let refused = has_io_kind(&error, &[io::ErrorKind::ConnectionRefused]);
@@ -540,22 +525,12 @@ fn explain(error: reqwest::Error, host: &str, what: &str) -> ClientError {
     if text.contains("dns error") || text.contains("failed to lookup address") {
         return ClientError::NoSuchHost { host, source };
     }
-    if text.contains("invalid peer certificate") || text.contains("certificate") && is_connect {
-        // `BadSignature`: an authority of the same name, made anew.
-        let unknown = ["UnknownIssuer", "BadSignature", "CaUsedAsEndEntity"];
-        let problem = if unknown.iter().any(|word| text.contains(word)) {
-            TlsProblem::UnknownIssuer
-        } else if text.contains("not valid for name") || text.contains("NotValidForName") {
-            TlsProblem::WrongName
-        } else if text.to_ascii_lowercase().contains("expired") || text.contains("NotValidYet") {
-            TlsProblem::Expired
-        } else {
-            TlsProblem::Other
-        };
+    // Words about certificates in what breaks later are somebody else's.
+    let counts = |problem: &TlsProblem| {
+        is_connect || *problem == TlsProblem::NotTls || text.contains("invalid peer certificate")
+    };
+    if let Some(problem) = problem.filter(counts) {
         return tls(problem, source);
-    }
-    if text.contains("InvalidContentType") || text.contains("corrupt message") {
-        return tls(TlsProblem::NotTls, source);
     }
     if is_timeout {
         return ClientError::Connect { host, source };

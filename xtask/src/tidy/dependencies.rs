@@ -25,7 +25,10 @@ const INSIDE: &[(&str, &[&str])] = &[
             "rbuild-cache",
         ],
     ),
-    ("rbuild-registry-server", &["rbuild-image", "rbuild-store"]),
+    (
+        "rbuild-registry-server",
+        &["rbuild-image", "rbuild-registry-client", "rbuild-store"],
+    ),
     (
         "rbuild",
         &[
