@@ -50,7 +50,7 @@ enum Task {
         #[arg(long = "for", value_enum, default_value = "test")]
         purpose: setup::Purpose,
     },
-    /// Measure rbuild beside BuildKit and buildah.
+    /// Measure rbuild beside BuildKit and buildah; `registry`: the registry beside other servers.
     Bench(bench::Options),
     /// Show the whole way: base images, build, push, pull by digest, run.
     Demo,
@@ -99,7 +99,10 @@ fn run(task: Task) -> Result<()> {
         Task::Tidy => tidy::run(),
         Task::Setup { purpose } => setup::run(purpose),
         Task::Bench(options) => {
-            setup::run(setup::Purpose::Bench)?;
+            setup::run(options.purpose())?;
+            if !options.needs_root() {
+                return bench::run(&Binaries::build(Profile::Release)?, &options);
+            }
             let against = Against {
                 filter: None,
                 release: true,

@@ -21,6 +21,8 @@ pub(crate) enum Purpose {
     Test,
     /// `cargo xtask bench`.
     Bench,
+    /// `cargo xtask bench registry`.
+    BenchRegistry,
 }
 
 /// One package and why it is needed.
@@ -30,7 +32,7 @@ struct Package {
     purposes: &'static [Purpose],
 }
 
-use Purpose::{Bench, Build, Demo, Test};
+use Purpose::{Bench, BenchRegistry, Build, Demo, Test};
 
 const PACKAGES: &[Package] = &[
     Package {
@@ -105,8 +107,13 @@ const PACKAGES: &[Package] = &[
     },
     Package {
         name: "docker-registry",
-        why: "the reference registry for our client",
-        purposes: &[Test],
+        why: "the reference registry for our client, to compare with",
+        purposes: &[Test, BenchRegistry],
+    },
+    Package {
+        name: "nginx",
+        why: "serves files as fast as a machine can",
+        purposes: &[BenchRegistry],
     },
 ];
 
@@ -218,5 +225,6 @@ fn name(purpose: Purpose) -> &'static str {
         Demo => "demo",
         Test => "test",
         Bench => "bench",
+        BenchRegistry => "bench-registry",
     }
 }

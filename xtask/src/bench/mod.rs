@@ -2,6 +2,7 @@
 
 mod inputs;
 mod meter;
+mod registry;
 mod tools;
 
 use std::fmt::Write as _;
@@ -17,16 +18,18 @@ use tools::Tool;
 
 use crate::base;
 use crate::process::Cmd;
+use crate::setup::Purpose;
 use crate::workspace::{Binaries, Scratch, root, target};
 
-/// The page that keeps the last figures, and the marks they stand between.
+/// The page that keeps the last figures.
 const PAGE: &str = "docs/performance.md";
-const BEGIN: &str = "<!-- figures of `cargo xtask bench --write`: begin -->";
-const END: &str = "<!-- end -->";
 
 /// What to measure.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Write the table into docs/performance.md.
     #[arg(long)]
     write: bool,
@@ -35,6 +38,28 @@ pub(crate) struct Options {
     rounds: u32,
     /// Only cases whose name contains this.
     filter: Option<String>,
+}
+
+/// What else than building.
+#[derive(clap::Subcommand)]
+enum What {
+    /// Measure the registry beside docker-registry and nginx: loads R1 to R7.
+    Registry(registry::Options),
+}
+
+impl Options {
+    /// What the machine must be made ready for.
+    pub(crate) const fn purpose(&self) -> Purpose {
+        match self.what {
+            None => Purpose::Bench,
+            Some(What::Registry(_)) => Purpose::BenchRegistry,
+        }
+    }
+
+    /// Whether other engines take part, whose daemons need root.
+    pub(crate) const fn needs_root(&self) -> bool {
+        self.what.is_none()
+    }
 }
 
 /// One line of the table for each tool.
@@ -47,6 +72,13 @@ struct Case<'a> {
 
 /// Measures every case and prints the table.
 pub(crate) fn run(binaries: &Binaries, options: &Options) -> Result<()> {
+    match &options.what {
+        None => builders(binaries, options),
+        Some(What::Registry(options)) => registry::run(binaries, options),
+    }
+}
+
+fn builders(binaries: &Binaries, options: &Options) -> Result<()> {
     let home = target().join("bench");
     fs::create_dir_all(&home)?;
     let inputs = inputs::make(&home)?;
@@ -91,10 +123,14 @@ pub(crate) fn run(binaries: &Binaries, options: &Options) -> Result<()> {
             table.push_str(&line);
         }
     }
-    let report = format!("{}\n{table}", machine(&scratch, options.rounds)?);
+    let report = format!(
+        "{}{}\n{table}",
+        machine(&scratch)?,
+        remarks(options.rounds)?
+    );
     println!("\n{report}");
     if options.write {
-        write(&report)
+        Page::BUILDERS.write(&report)
     } else {
         Ok(())
     }
@@ -162,7 +198,7 @@ fn median(sorted: &[Duration]) -> Duration {
 }
 
 /// What the figures were measured on.
-fn machine(scratch: &Scratch, rounds: u32) -> Result<String> {
+fn machine(scratch: &Scratch) -> Result<String> {
     let cpu = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpu
         .lines()
@@ -194,6 +230,12 @@ fn machine(scratch: &Scratch, rounds: u32) -> Result<String> {
         "Load at the end: {}.",
         load.split(' ').next().unwrap_or_default()
     )?;
+    Ok(text)
+}
+
+/// How the builders were measured, and which.
+fn remarks(rounds: u32) -> Result<String> {
+    let mut text = String::new();
     writeln!(
         text,
         "Medians of {rounds} rounds, the builders taking turns; in brackets the fastest and the slowest; memory is the highest of all rounds."
@@ -215,14 +257,34 @@ fn package(name: &str) -> Result<String> {
         .text()
 }
 
-fn write(report: &str) -> Result<()> {
-    let path = root().join(PAGE);
-    let page = fs::read_to_string(&path).with_context(|| format!("cannot read `{PAGE}`"))?;
-    let (Some(begin), Some(end)) = (page.find(BEGIN), page.find(END)) else {
-        bail!("`{PAGE}` lacks the marks for the figures")
+/// Where on the page a report stands.
+struct Page {
+    begin: &'static str,
+}
+
+impl Page {
+    const BUILDERS: Self = Self {
+        begin: "<!-- figures of `cargo xtask bench --write`: begin -->",
     };
-    let page = format!("{}{BEGIN}\n\n{report}\n{}", &page[..begin], &page[end..]);
-    fs::write(&path, page)?;
-    println!("written to {PAGE}");
-    Ok(())
+    const REGISTRY: Self = Self {
+        begin: "<!-- figures of `cargo xtask bench registry --write`: begin -->",
+    };
+    const END: &'static str = "<!-- end -->";
+
+    /// Puts a report into the page, in place of the last one.
+    fn write(&self, report: &str) -> Result<()> {
+        let path = root().join(PAGE);
+        let page = fs::read_to_string(&path).with_context(|| format!("cannot read `{PAGE}`"))?;
+        let parts = page.split_once(self.begin).and_then(|(before, rest)| {
+            let (_, after) = rest.split_once(Self::END)?;
+            Some((before, after))
+        });
+        let Some((before, after)) = parts else {
+            bail!("`{PAGE}` lacks the marks for the figures")
+        };
+        let page = format!("{before}{}\n\n{report}\n{}{after}", self.begin, Self::END);
+        fs::write(&path, page)?;
+        println!("written to {PAGE}");
+        Ok(())
+    }
 }
