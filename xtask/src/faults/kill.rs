@@ -37,7 +37,8 @@ pub(super) fn rounds(faults: &Faults) -> Result<()> {
         if leftovers > bound {
             bail!("{leftovers} unfinished files after {round} kills of {CLIENTS} clients");
         }
-        clients = push_until_killed(server, clients, Duration::from_millis(random.next() % 250))?;
+        let after = Duration::from_millis(random.next() % 250);
+        clients = push_until(server, clients, after, Server::kill)?;
     }
     let server = setup.start()?;
     let address = server.address();
@@ -55,8 +56,13 @@ pub(super) fn rounds(faults: &Faults) -> Result<()> {
     leftovers_go(&setup, server, &clients)
 }
 
-/// Lets all clients work at once, and kills the server a little after each of them was answered once.
-fn push_until_killed(server: Server, clients: Vec<Client>, after: Duration) -> Result<Vec<Client>> {
+/// Lets all clients work at once, and ends the server a little after each of them was answered once.
+pub(super) fn push_until(
+    server: Server,
+    clients: Vec<Client>,
+    after: Duration,
+    end: impl FnOnce(Server) -> Result<()>,
+) -> Result<Vec<Client>> {
     let (sender, receiver) = mpsc::channel();
     let threads: Vec<_> = clients
         .into_iter()
@@ -76,15 +82,15 @@ fn push_until_killed(server: Server, clients: Vec<Client>, after: Duration) -> R
         })
         .collect();
     drop(sender);
-    for _ in 0..CLIENTS {
+    for _ in &threads {
         // An error: all clients have failed, and their own errors are the ones to tell.
         if receiver.recv_timeout(Duration::from_mins(1)).is_err() {
             break;
         }
     }
-    // The moment of the kill is what is random here; nothing is waited for.
+    // The moment of the end is what is random here; nothing is waited for.
     std::thread::sleep(after);
-    server.kill()?;
+    end(server)?;
     let mut clients = Vec::new();
     for thread in threads {
         match thread.join() {

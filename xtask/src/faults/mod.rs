@@ -16,6 +16,7 @@ mod inject;
 mod kill;
 mod ledger;
 mod leftovers;
+mod power;
 mod server;
 mod wire;
 
@@ -79,10 +80,11 @@ const CASES: [(&str, Case); 11] = [
 ];
 
 /// Cases that mount a file system.
-const DISK_CASES: [(&str, Case); 3] = [
+const DISK_CASES: [(&str, Case); 4] = [
     ("disk/reserve", disk::reserve),
     ("disk/longer-than-the-disk", disk::longer_than_the_disk),
     ("disk/full", disk::full),
+    ("power/lost", power::lost),
 ];
 
 /// Runs all cases against `registry`.

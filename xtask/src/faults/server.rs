@@ -154,13 +154,40 @@ impl Server {
 
     /// Asks it to stop, and waits until it has finished what is under way.
     pub(super) fn stop(mut self) -> Result<()> {
-        // The shell's own `kill`: a bare machine need not have the program.
-        let pid = self.child.id().to_string();
-        let mut kill = Command::new("sh");
-        kill.args(["-c", "kill -TERM \"$0\"", &pid]).status()?;
+        self.signal("TERM")?;
         eventually("the registry stops", || {
             Ok(self.child.try_wait()?.is_some())
         })
+    }
+
+    /// Halts it: it does nothing any more, and what the system does for it is over when this returns.
+    pub(super) fn freeze(&self) -> Result<()> {
+        self.signal("STOP")?;
+        let tasks = format!("/proc/{}/task", self.child.id());
+        eventually("every thread of the registry stands still", || {
+            for task in std::fs::read_dir(&tasks)? {
+                let state = std::fs::read_to_string(task?.path().join("stat"))?;
+                // Behind the name, which is in parentheses and may have any character in it.
+                let state = state.rsplit(") ").next().unwrap_or_default();
+                if !state.starts_with('T') {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    fn signal(&self, name: &str) -> Result<()> {
+        // The shell's own `kill`: a bare machine need not have the program.
+        let (signal, pid) = (format!("-{name}"), self.child.id().to_string());
+        let mut kill = Command::new("sh");
+        let status = kill
+            .args(["-c", "kill \"$0\" \"$1\"", &signal, &pid])
+            .status()?;
+        if !status.success() {
+            bail!("the registry cannot be sent {name}");
+        }
+        Ok(())
     }
 
     /// The last lines of its log.
