@@ -1,6 +1,6 @@
 //! The `rbuild-registry` program: arguments, what is printed, and exit status.
 //!
-//! Status 0: done. 1: what was looked at is damaged. 2: wrong usage, or it could not be done.
+//! Status 0: done. 1: what was looked at is damaged or wrongly set. 2: wrong usage, or it could not be done.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use rbuild_image::{Digest, RepositoryName, Tag};
-use rbuild_registry_server::admin::{self, Directory, Pace};
+use rbuild_registry_client::Secret;
+use rbuild_registry_server::admin::{self, Directory, Pace, doctor};
 use rbuild_registry_server::clock::{Clock, SystemClock};
 use rbuild_registry_server::config::{Config, key};
 use rbuild_registry_server::metadata::MetadataStore as _;
@@ -95,11 +96,62 @@ enum Command {
         #[arg(value_name = "REPOSITORY[:TAG]")]
         name: String,
     },
+    /// Pushes and pulls through the address that clients use, and says which setting of a proxy is wrong.
+    ///
+    /// Status 0: all is well. 1: a check failed. 2: nobody answers there.
+    Doctor {
+        /// Address of the registry; without http:// or https:// it is HTTPS.
+        url: String,
+        /// Repository to push to; what was pushed is deleted at the end [default: doctor/<random>].
+        #[arg(long, value_name = "NAME")]
+        repository: Option<RepositoryName>,
+        /// Size of the largest blob that is pushed to find a limit.
+        #[arg(long, value_name = "BYTES", default_value = "128MiB", value_parser = key::parse_size)]
+        largest: u64,
+        /// Also tries an upload that takes this long.
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        slow: Option<Duration>,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// The configuration.
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+}
+
+/// How to speak to another registry.
+#[derive(Debug, Args)]
+struct Remote {
+    /// Name to log in with; the password is taken from `RBUILD_REGISTRY_PASSWORD` or standard input.
+    #[arg(long, short, value_name = "NAME")]
+    username: Option<String>,
+    /// Reads the password from standard input.
+    #[arg(long, requires = "username")]
+    password_stdin: bool,
+    /// File of PEM certificates to trust besides the system's.
+    #[arg(long, value_name = "FILE")]
+    ca: Vec<PathBuf>,
+}
+
+impl Remote {
+    /// Name and password, if there is a name.
+    fn login(&self) -> Result<Option<(String, Secret)>, Box<dyn Error>> {
+        let Some(username) = &self.username else {
+            return Ok(None);
+        };
+        let password = if self.password_stdin {
+            let mut text = io::read_to_string(io::stdin())?;
+            text.truncate(text.trim_end_matches(['\r', '\n']).len());
+            text
+        } else {
+            std::env::var("RBUILD_REGISTRY_PASSWORD").map_err(|_| {
+                "--username needs a password: set RBUILD_REGISTRY_PASSWORD or give --password-stdin"
+            })?
+        };
+        Ok(Some((username.clone(), Secret::new(password))))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -160,6 +212,20 @@ fn run(arguments: Arguments) -> Outcome {
             ))
         }
         Command::Import { layout, name } => import(&config, &layout, &name),
+        Command::Doctor {
+            url,
+            repository,
+            largest,
+            slow,
+            remote,
+        } => doctor(&doctor::Options {
+            url,
+            repository,
+            largest_bytes: largest,
+            slow,
+            login: remote.login()?,
+            authorities: remote.ca,
+        }),
         Command::Config {
             command: ConfigCommand::Check,
         } => say(key::render(&config).trim_end()),
@@ -298,6 +364,17 @@ fn import(config: &Config, layout: &Path, name: &str) -> Outcome {
         imported.bytes,
         tags.join(", ")
     ))
+}
+
+fn doctor(options: &doctor::Options) -> Outcome {
+    let mut unsaid = Ok(());
+    let failed = doctor::doctor(options, &mut |check| {
+        if unsaid.is_ok() {
+            unsaid = say(&check.to_string()).map(|_| ());
+        }
+    })?;
+    unsaid?;
+    Ok(ExitCode::from(u8::from(failed > 0)))
 }
 
 /// Writes one line to standard output.

@@ -13,6 +13,7 @@ use crate::metadata::{MetadataError, SqliteMetadata};
 use crate::service;
 
 mod backup;
+pub mod doctor;
 mod events;
 mod import;
 mod preview;

@@ -9,8 +9,8 @@ use super::{Config, ConfigError, Tls};
 
 /// What the name of every variable of ours begins with.
 pub const PREFIX: &str = "RBUILD_REGISTRY_";
-/// Variables with that beginning that are no settings: the file's path, and the filter of the log.
-pub const OTHER_VARIABLES: &[&str] = &["CONFIG", "LOG"];
+/// Variables with that beginning that are no settings: the file's path, the filter of the log, and the password for other registries.
+pub const OTHER_VARIABLES: &[&str] = &["CONFIG", "LOG", "PASSWORD"];
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
@@ -125,6 +125,15 @@ pub fn render(config: &Config) -> String {
         let _ = writeln!(text, "# {}\n{name} = \"{value}\"", key.help);
     }
     text
+}
+
+/// Reads a number of bytes as it may be written: `4194304`, `256MiB`. The error says what is wanted.
+///
+/// ```
+/// assert_eq!(rbuild_registry_server::config::key::parse_size("2MiB"), Ok(2 << 20));
+/// ```
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    size::read(text)
 }
 
 pub(super) fn by_name(name: &str) -> Option<&'static Key> {
