@@ -100,6 +100,8 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Connections at a time.
     pub connections: usize,
+    /// Requests that one address may make per second in the long run, and ten times as many at once; 0 sets no bound.
+    pub requests_per_second: u32,
     /// Uploads that are started and have received nothing.
     pub empty_uploads: usize,
     /// How long a client may take to send a request's head.
@@ -252,6 +254,7 @@ impl Limits {
         blob_bytes: 1 << 40,
         head_bytes: 64 << 10,
         connections: 4096,
+        requests_per_second: 0,
         empty_uploads: 100_000,
         head_time: Duration::from_secs(20),
         idle_time: Duration::from_mins(1),

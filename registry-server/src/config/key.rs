@@ -66,6 +66,7 @@ keys! {
     "limits.blob_bytes", "longest blob", size, limits.blob_bytes;
     "limits.head_bytes", "longest head of a request", size, limits.head_bytes;
     "limits.connections", "connections at a time", text, limits.connections;
+    "limits.requests_per_second", "requests that one address may make per second in the long run, ten times as many at once; 0 sets no bound", text, limits.requests_per_second;
     "limits.empty_uploads", "uploads that are started and have received nothing", text, limits.empty_uploads;
     "limits.head_time", "how long a client may take to send a request's head", time, limits.head_time;
     "limits.idle_time", "how long a client may send or take nothing in the middle of a body", time, limits.idle_time;

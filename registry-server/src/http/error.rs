@@ -1,5 +1,7 @@
 //! Errors as the distribution API tells them: a code, a status, and a sentence that says what to do.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -128,6 +130,16 @@ impl ApiError {
             "BLOB_UPLOAD_INVALID",
             "the request's body stopped coming; ask for the state of the upload and go on from there",
         )
+    }
+
+    pub(super) fn too_many_requests(wait: Duration) -> Self {
+        let seconds = wait.as_secs().saturating_add(1);
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "TOOMANYREQUESTS",
+            format!("your address makes more requests than are allowed; go on in {seconds} s"),
+        )
+        .header(header::RETRY_AFTER, seconds.to_string())
     }
 
     pub(super) fn uri_too_long() -> Self {

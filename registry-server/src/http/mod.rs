@@ -19,6 +19,7 @@ use error::ApiError;
 use files::Files;
 use metrics::Metrics;
 use query::Query;
+use rate::Rate;
 use receive::Incoming;
 use route::{Endpoint, Kind};
 
@@ -36,6 +37,7 @@ mod mapping;
 mod metrics;
 pub(crate) mod query;
 pub mod range;
+mod rate;
 mod receive;
 mod referrers;
 pub mod route;
@@ -62,6 +64,7 @@ struct App {
     sends_files: bool,
     metrics: Arc<Metrics>,
     access: Option<AccessLog>,
+    rate: Option<Arc<Rate>>,
     ids: Arc<RequestIds>,
 }
 
@@ -94,7 +97,9 @@ impl Api {
     /// The API of this registry. Each request is logged to `access`, if given.
     pub fn new(registry: Registry, access: Option<Box<dyn Write + Send>>) -> io::Result<Self> {
         let process = std::process::id() ^ rand_seed()?;
+        let per_second = registry.limits().requests_per_second;
         Ok(Self(App {
+            rate: (per_second > 0).then(|| Arc::new(Rate::new(per_second))),
             registry,
             files: Files::default(),
             sends_files: false,
@@ -133,9 +138,12 @@ impl Api {
         self.0.metrics.collected(collected);
     }
 
-    /// Closes files that nobody asked for lately; to be called every few seconds.
+    /// Closes files that nobody asked for lately, forgets addresses; to be called every few seconds.
     pub fn expire(&self) {
         self.0.files.expire();
+        if let Some(rate) = &self.0.rate {
+            rate.expire(Instant::now());
+        }
     }
 }
 
@@ -242,6 +250,12 @@ async fn answer(app: &App, request: Request<Body>, kind: &mut Kind) -> Result<Re
     let uri = &parts.uri;
     if uri.path().len() + uri.query().map_or(0, str::len) > URI_BYTES {
         return Err(ApiError::uri_too_long());
+    }
+    if let (Some(rate), Some(Peer(peer))) = (&app.rate, parts.extensions.get())
+        && !matches!(uri.path(), "/healthz" | "/readyz")
+    {
+        rate.take(peer.ip(), Instant::now())
+            .map_err(ApiError::too_many_requests)?;
     }
     let endpoint = Endpoint::parse(uri.path()).map_err(|error| missing(&parts.method, error))?;
     *kind = endpoint.kind();

@@ -87,6 +87,7 @@ fn check(store: &dyn MetadataStore) {
     a_blob_belongs_to_its_repository(store);
     a_refused_manifest_changes_nothing(store);
     tags_move_as_one(store);
+    tags_are_listed_by_name_and_by_push(store);
     an_upload_is_what_was_last_put(store);
     events_tell_what_happened_and_in_which_order(store);
 }
@@ -211,11 +212,84 @@ fn tags_move_as_one(store: &dyn MetadataStore) {
             Some(second.record.digest),
         ]
     );
-    let page = store
-        .tags(&repository, Some("a"), 1)
-        .expect("tags")
-        .expect("here");
-    assert_eq!((page.entries, page.more), (vec![tag("b")], true));
+    let behind = listed(
+        store,
+        &repository,
+        TagOrder::Name(Some("a".to_owned())),
+        None,
+        1,
+    );
+    assert_eq!(behind, (vec!["b".to_owned()], true));
+}
+
+/// The names of a list, and whether there are more.
+fn listed(
+    store: &dyn MetadataStore,
+    repository: &RepositoryName,
+    order: TagOrder,
+    filter: Option<&str>,
+    limit: usize,
+) -> (Vec<String>, bool) {
+    let list = TagList {
+        order,
+        filter: filter.map(TagFilter::new),
+        limit,
+    };
+    let page = store.tags(repository, &list).expect("tags").expect("here");
+    let names = page.entries.iter().map(|record| record.tag.to_string());
+    (names.collect(), page.more)
+}
+
+fn tags_are_listed_by_name_and_by_push(store: &dyn MetadataStore) {
+    let repository = name("listed");
+    for (number, tags, now) in [
+        (1, &["v1", "v2"][..], 100),
+        (2, &["v3", "w1"], 300),
+        (3, &["v1"], 200),
+    ] {
+        let new = manifest(number, Vec::new(), None, tags, now);
+        store.put_manifest(&repository, &new, DELAYS).expect("put");
+    }
+    let list = |order, filter, limit| listed(store, &repository, order, filter, limit);
+    let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let newest = |at: i64, name: &str| TagOrder::Newest(Some((Moment(at), name.to_owned())));
+    let cases = [
+        (
+            list(TagOrder::Name(None), None, 9),
+            owned(&["v1", "v2", "v3", "w1"]),
+            false,
+        ),
+        (
+            list(TagOrder::Name(None), Some("v*"), 2),
+            owned(&["v1", "v2"]),
+            true,
+        ),
+        (
+            list(TagOrder::Name(None), Some("1"), 2),
+            owned(&["v1", "w1"]),
+            false,
+        ),
+        (list(TagOrder::Name(None), None, 0), owned(&[]), true),
+        (
+            list(TagOrder::Newest(None), None, 9),
+            owned(&["v3", "w1", "v1", "v2"]),
+            false,
+        ),
+        (list(newest(300, "v3"), None, 2), owned(&["w1", "v1"]), true),
+        (
+            list(newest(250, "gone"), None, 9),
+            owned(&["v1", "v2"]),
+            false,
+        ),
+        (
+            list(TagOrder::Newest(None), Some("v"), 2),
+            owned(&["v3", "v1"]),
+            true,
+        ),
+    ];
+    for (number, (found, names, more)) in cases.into_iter().enumerate() {
+        assert_eq!(found, (names, more), "case {number}");
+    }
 }
 
 fn events_tell_what_happened_and_in_which_order(store: &dyn MetadataStore) {
@@ -553,7 +627,14 @@ fn portrait(store: &dyn MetadataStore, known: &[NewManifest], now: i64) -> Vec<S
     lines.extend(events);
     for r in 0..3 {
         let repository = name(&format!("r{r}"));
-        lines.push(format!("{:?}", store.tags(&repository, None, 2)));
+        for order in [TagOrder::Name(None), TagOrder::Newest(None)] {
+            let list = TagList {
+                order,
+                filter: None,
+                limit: 2,
+            };
+            lines.push(format!("{:?}", store.tags(&repository, &list)));
+        }
         for n in 0..5 {
             let by_tag = ManifestName::Tag(tag(&format!("t{n}")));
             lines.push(format!("{:?}", store.manifest(&repository, &by_tag)));

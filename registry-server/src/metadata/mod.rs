@@ -16,10 +16,12 @@ mod contract;
 mod event;
 mod memory;
 mod sqlite;
+mod tag;
 
 pub use event::{Change, Event};
 pub use memory::MemoryMetadata;
 pub use sqlite::SqliteMetadata;
+pub use tag::{TagFilter, TagList, TagOrder, TagRecord};
 
 /// Why a transaction did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -205,10 +207,10 @@ pub struct Referrer {
     pub annotations: Option<String>,
 }
 
-/// Part of a sorted list.
+/// Part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
-    /// The entries, sorted by bytes.
+    /// The entries, sorted by bytes if nothing else is said.
     pub entries: Vec<T>,
     /// Whether there are more behind the last entry.
     pub more: bool,
@@ -425,13 +427,8 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
         delays: Delays,
     ) -> Result<bool>;
 
-    /// Tags behind `after`, by bytes; `None` if there is no such repository.
-    fn tags(
-        &self,
-        repository: &RepositoryName,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Option<Page<Tag>>>;
+    /// Tags as wanted; `None` if there is no such repository.
+    fn tags(&self, repository: &RepositoryName, list: &TagList) -> Result<Option<Page<TagRecord>>>;
 
     /// Manifests whose subject this is, behind `after`, sorted by digest, of one artifact type if given.
     fn referrers(

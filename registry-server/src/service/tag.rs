@@ -3,18 +3,13 @@
 use rbuild_image::{RepositoryName, Tag};
 
 use super::{Error, Registry, Result};
-use crate::metadata::Page;
+use crate::metadata::{Page, TagList, TagRecord};
 
 impl Registry {
-    /// Tags behind `after`, sorted by bytes.
-    pub fn tags(
-        &self,
-        repository: &RepositoryName,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Page<Tag>> {
+    /// Tags as wanted.
+    pub fn tags(&self, repository: &RepositoryName, list: &TagList) -> Result<Page<TagRecord>> {
         self.metadata()
-            .tags(repository, after, limit)?
+            .tags(repository, list)?
             .ok_or_else(|| Error::RepositoryUnknown(repository.clone()))
     }
 

@@ -32,6 +32,8 @@ struct Repository {
     blobs: BTreeMap<Digest, Moment>,
     manifests: BTreeMap<Digest, Manifest>,
     tags: BTreeMap<Tag, Digest>,
+    /// When each tag was last pushed.
+    pushed: BTreeMap<Tag, Moment>,
 }
 
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! The trait, each method under the lock of the whole state.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use rbuild_image::{Digest, RepositoryName, Tag};
@@ -8,7 +9,7 @@ use rbuild_store::{BlobInfo, IngestId};
 use super::super::{
     BlobRecord, Change, Delays, Event, Freed, Holder, ManifestName, ManifestRecord, MetadataStore,
     NewManifest, Page, Precondition, PutManifest, Received, Referrer, Removal, Result, ReviewKind,
-    Reviewed, Totals, UploadId, UploadRecord,
+    Reviewed, TagList, TagOrder, TagRecord, Totals, UploadId, UploadRecord,
 };
 use super::{Blob, Manifest, MemoryMetadata, Repository};
 use crate::clock::Moment;
@@ -223,10 +224,9 @@ impl MetadataStore for MemoryMetadata {
             .insert(digest, stored);
         state.record(repository, Change::Pushed { digest }, manifest.now);
         for tag in &manifest.tags {
-            let previous = state
-                .repository(repository)
-                .tags
-                .insert(tag.clone(), digest);
+            let holder = state.repository(repository);
+            holder.pushed.insert(tag.clone(), manifest.now);
+            let previous = holder.tags.insert(tag.clone(), digest);
             if previous == Some(digest) {
                 continue;
             }
@@ -322,20 +322,39 @@ impl MetadataStore for MemoryMetadata {
         Ok(removed.is_some())
     }
 
-    fn tags(
-        &self,
-        repository: &RepositoryName,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Option<Page<Tag>>> {
+    fn tags(&self, repository: &RepositoryName, list: &TagList) -> Result<Option<Page<TagRecord>>> {
         let state = self.state();
-        Ok(state.repositories.get(repository).map(|repository| {
-            let behind = repository
-                .tags
-                .keys()
-                .filter(|tag| after.is_none_or(|after| tag.as_str() > after));
-            page(behind.cloned(), limit)
-        }))
+        let Some(repository) = state.repositories.get(repository) else {
+            return Ok(None);
+        };
+        let mut tags: Vec<TagRecord> = repository
+            .tags
+            .keys()
+            .map(|tag| TagRecord {
+                tag: tag.clone(),
+                pushed_at: repository.pushed.get(tag).copied().unwrap_or(Moment(0)),
+            })
+            .filter(|record| {
+                let name = record.tag.as_str();
+                list.filter
+                    .as_ref()
+                    .is_none_or(|filter| filter.matches(name))
+            })
+            .collect();
+        let place = |record: &TagRecord| (Reverse(record.pushed_at), record.tag.to_string());
+        match &list.order {
+            TagOrder::Name(after) => {
+                let after = after.as_deref().unwrap_or("");
+                tags.retain(|record| record.tag.as_str() > after);
+            }
+            TagOrder::Newest(after) => {
+                tags.sort_by_key(place);
+                if let Some((at, name)) = after {
+                    tags.retain(|record| place(record) > (Reverse(*at), name.clone()));
+                }
+            }
+        }
+        Ok(Some(page(tags.into_iter(), list.limit)))
     }
 
     fn referrers(

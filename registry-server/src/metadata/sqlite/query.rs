@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use rbuild_image::{Digest, RepositoryName, Tag};
+use rbuild_image::{Digest, RepositoryName};
 use rusqlite::{Connection, params};
 
-use super::super::{Holder, Page, Referrer, Result, Totals};
+use super::super::{Holder, Page, Referrer, Result, TagList, TagOrder, TagRecord, Totals};
 use super::manifest::one_more;
 use super::{parsed, repository_id, unsigned};
 use crate::clock::Moment;
@@ -28,21 +28,49 @@ pub(super) fn repositories(
 pub(super) fn tags(
     connection: &Connection,
     repository: &str,
-    after: Option<&str>,
-    limit: usize,
-) -> Result<Option<Page<Tag>>> {
+    list: &TagList,
+) -> Result<Option<Page<TagRecord>>> {
     let Some(id) = repository_id(connection, repository)? else {
         return Ok(None);
     };
-    let mut statement = connection.prepare_cached(
-        "SELECT name FROM tags WHERE repository_id = ?1 AND name > ?2 ORDER BY name LIMIT ?3",
-    )?;
-    let names = statement
-        .query_map(params![id, after.unwrap_or(""), one_more(limit)], |row| {
-            row.get(0)
-        })?
-        .collect::<rusqlite::Result<Vec<String>>>()?;
-    page(names, limit).map(Some)
+    let sql = match &list.order {
+        TagOrder::Name(_) => {
+            "SELECT name, moved_at FROM tags WHERE repository_id = ?1 AND name > ?2 ORDER BY name"
+        }
+        TagOrder::Newest(None) => {
+            "SELECT name, moved_at FROM tags WHERE repository_id = ?1 AND ?2 = '' ORDER BY moved_at DESC, name"
+        }
+        TagOrder::Newest(Some(_)) => {
+            "SELECT name, moved_at FROM tags WHERE repository_id = ?1
+             AND (moved_at < ?3 OR (moved_at = ?3 AND name > ?2)) ORDER BY moved_at DESC, name"
+        }
+    };
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = match &list.order {
+        TagOrder::Name(after) => statement.query(params![id, after.as_deref().unwrap_or("")])?,
+        TagOrder::Newest(None) => statement.query(params![id, ""])?,
+        TagOrder::Newest(Some((at, name))) => statement.query(params![id, name, at.0])?,
+    };
+    let mut entries = Vec::new();
+    // One more than wanted tells whether there is more.
+    while entries.len() <= list.limit
+        && let Some(row) = rows.next()?
+    {
+        let name = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+        if list
+            .filter
+            .as_ref()
+            .is_none_or(|filter| filter.matches(name))
+        {
+            entries.push(TagRecord {
+                tag: parsed(name)?,
+                pushed_at: Moment(row.get(1)?),
+            });
+        }
+    }
+    let more = entries.len() > list.limit;
+    entries.truncate(list.limit);
+    Ok(Some(Page { entries, more }))
 }
 
 fn page<T: std::str::FromStr>(mut names: Vec<String>, limit: usize) -> Result<Page<T>> {

@@ -5,7 +5,8 @@ use rbuild_store::{BlobInfo, IngestId};
 
 use super::super::{
     BlobRecord, Delays, Event, Holder, ManifestName, ManifestRecord, MetadataStore, NewManifest,
-    Page, PutManifest, Referrer, Removal, Result, Reviewed, Totals, UploadId, UploadRecord,
+    Page, PutManifest, Referrer, Removal, Result, Reviewed, TagList, TagRecord, Totals, UploadId,
+    UploadRecord,
 };
 use super::{SqliteMetadata, blob, event, manifest, query, repository_id, review, upload};
 use crate::clock::Moment;
@@ -140,13 +141,8 @@ impl MetadataStore for SqliteMetadata {
         self.write(move |c| manifest::delete_tag(c, repository.as_str(), &tag, now, delays))
     }
 
-    fn tags(
-        &self,
-        repository: &RepositoryName,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Option<Page<Tag>>> {
-        self.read(|c| query::tags(c, repository.as_str(), after, limit))
+    fn tags(&self, repository: &RepositoryName, list: &TagList) -> Result<Option<Page<TagRecord>>> {
+        self.read(|c| query::tags(c, repository.as_str(), list))
     }
 
     fn referrers(
