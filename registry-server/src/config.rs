@@ -23,6 +23,8 @@ pub struct Config {
     pub collect: Collect,
     /// Whether an index may name manifests that are not here.
     pub sparse_indexes: bool,
+    /// Whether an image may name blobs that are not here.
+    pub sparse_images: bool,
     /// Where metrics are served; nowhere by default.
     pub metrics: Option<SocketAddr>,
     /// Whether each request is logged.
@@ -150,6 +152,7 @@ impl Config {
             limits: Limits::STANDARD,
             collect: Collect::STANDARD,
             sparse_indexes: false,
+            sparse_images: false,
             metrics: None,
             access_log: true,
             verify_bytes: 4 << 20,

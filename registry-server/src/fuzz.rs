@@ -17,7 +17,7 @@ use crate::http::query::Query;
 use crate::http::range::{Wanted, chunk, wanted};
 use crate::http::route::Endpoint;
 use crate::metadata::{EdgeKind, ManifestName, Precondition};
-use crate::service::parse::{Parsed, Refusal, parse};
+use crate::service::parse::{Parsed, Refusal, Sparse, parse};
 
 /// What a refusal may cost us: however long the request was, the answer is short.
 const ANSWER_BYTES: usize = 4 << 10;
@@ -64,7 +64,7 @@ pub fn manifest(data: &[u8]) {
     let (first, content) = end.map_or((&b""[..], data), |end| (&data[..end], &data[end + 1..]));
     let first = String::from_utf8_lossy(first);
     let content_type = (!first.is_empty()).then_some(&*first);
-    let parsed = match parse(content_type, content, false) {
+    let parsed = match parse(content_type, content, Sparse::default()) {
         Ok(parsed) => parsed,
         Err(Refusal::Invalid(why) | Refusal::Unsupported(why)) => {
             assert!(!why.is_empty() && why.len() < ANSWER_BYTES, "{why}");
@@ -74,16 +74,24 @@ pub fn manifest(data: &[u8]) {
     let document: Value = serde_json::from_slice(content).expect("what is taken is JSON");
     assert!(depth(&document) <= 64, "what is taken is not deep");
     check_edges(&parsed, &document);
-    let sparse = parse(content_type, content, true).expect("more is taken when less is required");
+    let all = Sparse {
+        indexes: true,
+        images: true,
+    };
+    let sparse = parse(content_type, content, all).expect("more is taken when less is required");
     assert_eq!(targets(&sparse), targets(&parsed));
-    let again = parse(content_type, document.to_string().as_bytes(), false);
+    let again = parse(
+        content_type,
+        document.to_string().as_bytes(),
+        Sparse::default(),
+    );
     assert_eq!(
         again.as_ref(),
         Ok(&parsed),
         "other blanks and another order say the same"
     );
     assert_eq!(
-        parse(Some(&parsed.media_type), content, false).as_ref(),
+        parse(Some(&parsed.media_type), content, Sparse::default()).as_ref(),
         Ok(&parsed),
         "its media type is the one it has"
     );
@@ -119,9 +127,7 @@ pub fn range(data: &[u8]) {
         }
     }
     if let Some((first, last)) = plain_range(header) {
-        let want = if first > last {
-            Wanted::All
-        } else if first < size {
+        let want = if first <= last && first < size {
             Wanted::Part(first..size.min(last.saturating_add(1)))
         } else {
             Wanted::Unsatisfiable

@@ -24,7 +24,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, Limits};
 use crate::http;
 use crate::metadata::{MetadataError, SqliteMetadata};
-use crate::service::{Parts, Registry};
+use crate::service::{Parts, Registry, Sparse};
 use crate::tls::Certificate;
 
 mod signal;
@@ -103,7 +103,10 @@ pub fn open(config: &Config) -> Result<Opened, StartError> {
         clock: Arc::new(SystemClock),
         limits: config.limits,
         collect: config.collect,
-        sparse_indexes: config.sparse_indexes,
+        sparse: Sparse {
+            indexes: config.sparse_indexes,
+            images: config.sparse_images,
+        },
     });
     Ok(Opened {
         registry,

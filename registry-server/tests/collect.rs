@@ -10,7 +10,7 @@ use rbuild_image::{Digest, RepositoryName, Tag};
 use rbuild_registry_server::clock::ManualClock;
 use rbuild_registry_server::config::{Collect, Limits};
 use rbuild_registry_server::metadata::{ManifestName, Precondition, SqliteMetadata};
-use rbuild_registry_server::service::{Content, Error, Parts, PushManifest, Registry};
+use rbuild_registry_server::service::{Content, Error, Parts, PushManifest, Registry, Sparse};
 use rbuild_store::{BlobStore as _, Durability, FsBlobStore};
 use serde_json::json;
 use tempfile::TempDir;
@@ -43,7 +43,7 @@ fn fixture() -> Fixture {
             protect: HOUR,
             ..Collect::STANDARD
         },
-        sparse_indexes: false,
+        sparse: Sparse::default(),
     });
     Fixture {
         registry,

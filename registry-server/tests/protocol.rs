@@ -148,12 +148,12 @@ fn parts_of_a_blob() {
             let place = format!("bytes {start}-{}/{size}", end - 1);
             assert_eq!(answer.header("content-range"), Some(place.as_str()));
         }
-        let answer = registry.send("GET", &path, &[("Range", "bytes=99999999-")], b"");
-        answer.expect_status(416);
-        assert_eq!(
-            answer.header("content-range"),
-            Some(format!("bytes */{size}").as_str())
-        );
+        for nothing in ["bytes=99999999-", "bytes=500-0"] {
+            let answer = registry.send("GET", &path, &[("Range", nothing)], b"");
+            answer.expect_status(416);
+            let all = format!("bytes */{size}");
+            assert_eq!(answer.header("content-range"), Some(all.as_str()));
+        }
         let whole = registry.send("GET", &path, &[("Range", "lines=1-2")], b"");
         assert_eq!((whole.status, whole.body.len()), (200, size));
         let etag = format!("\"{digest}\"");
@@ -390,6 +390,32 @@ fn an_index_needs_its_children_unless_sparse_ones_are_allowed() {
             .delete(&format!("/v2/a/manifests/{child_digest}"))
             .expect_error(405, "DENIED");
         registry.get("/v2/a/manifests/one").expect_status(200);
+    }
+}
+
+#[test]
+fn an_image_needs_its_blobs_unless_sparse_ones_are_allowed() {
+    for sparse in [false, true] {
+        let registry = Fixture::with(|config| config.sparse_images = sparse);
+        registry.push_blob("a", b"{}");
+        let answer = registry.put_manifest("a", "part", &image(b"layer"));
+        if !sparse {
+            answer.expect_error(404, "MANIFEST_BLOB_UNKNOWN");
+            continue;
+        }
+        answer.expect_status(201);
+        let layer = registry.push_blob("a", b"layer");
+        registry
+            .delete(&format!("/v2/a/blobs/{layer}"))
+            .expect_error(405, "DENIED");
+        let index = json!({
+            "schemaVersion": 2,
+            "mediaType": INDEX,
+            "manifests": [descriptor(IMAGE, b"another")],
+        });
+        registry
+            .put_manifest("a", "all", &index)
+            .expect_error(404, "MANIFEST_BLOB_UNKNOWN");
     }
 }
 

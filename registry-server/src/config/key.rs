@@ -59,6 +59,7 @@ keys! {
     "listen", "address and port; port 0 takes a free one", text, listen;
     "data", "directory that everything is kept in", path, data;
     "sparse_indexes", "whether an index may name manifests that are not here", text, sparse_indexes;
+    "sparse_images", "whether an image may name blobs that are not here", text, sparse_images;
     "metrics", "address and port of the metrics; empty serves none", optional, metrics;
     "access_log", "whether each request is logged", text, access_log;
     "verify_bytes", "bytes per second that are read in the background to find damaged blobs; 0 reads none", size, verify_bytes;

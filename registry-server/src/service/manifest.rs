@@ -59,7 +59,7 @@ impl Registry {
                 expected
             }
         };
-        let sparse = self.0.parts.sparse_indexes;
+        let sparse = self.0.parts.sparse;
         let parsed =
             parse(push.content_type.as_deref(), &push.content, sparse).map_err(|refusal| {
                 match refusal {

@@ -27,6 +27,7 @@ pub use blob::{Content, OpenBlob};
 pub use collect::Collected;
 pub use error::{Error, Result};
 pub use manifest::{PushManifest, PushedManifest};
+pub use parse::Sparse;
 pub use referrer::Referrers;
 pub use upload::UploadWriter;
 
@@ -50,8 +51,8 @@ pub struct Parts {
     pub limits: Limits,
     /// Delays of the collection.
     pub collect: Collect,
-    /// Whether an index may name manifests that are not here.
-    pub sparse_indexes: bool,
+    /// Which manifests may name what is not here.
+    pub sparse: Sparse,
 }
 
 struct Shared {

@@ -150,11 +150,20 @@ enum Kind {
     Artifact,
 }
 
+/// Which manifests may name what is not here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sparse {
+    /// Indexes may name manifests.
+    pub indexes: bool,
+    /// Images and artifacts may name blobs.
+    pub images: bool,
+}
+
 /// Reads a manifest that was sent with this content type.
 pub(crate) fn parse(
     content_type: Option<&str>,
     content: &[u8],
-    sparse_indexes: bool,
+    sparse: Sparse,
 ) -> Result<Parsed, Refusal> {
     if depth(content) > DEPTH {
         return Err(Refusal::Invalid(format!(
@@ -187,7 +196,7 @@ pub(crate) fn parse(
             "the manifest must have `schemaVersion` 2".to_owned(),
         ));
     }
-    let edges = edges(kind, &document, sparse_indexes)?;
+    let edges = edges(kind, &document, sparse)?;
     let config_type = document.config.map(|config| config.media_type);
     Ok(Parsed {
         media_type,
@@ -237,14 +246,14 @@ fn kind(media_type: &str) -> Option<Kind> {
     }
 }
 
-fn edges(kind: Kind, document: &Document, sparse_indexes: bool) -> Result<Vec<Edge>, Refusal> {
+fn edges(kind: Kind, document: &Document, sparse: Sparse) -> Result<Vec<Edge>, Refusal> {
     let mut edges = BTreeSet::new();
     let mut blob = |target: &Target, may_be_elsewhere: bool| {
         edges.insert(Edge {
             target: target.digest,
             kind: EdgeKind::Blob,
             size: target.size,
-            required: !(may_be_elsewhere && is_foreign(target)),
+            required: !(sparse.images || may_be_elsewhere && is_foreign(target)),
         });
     };
     match kind {
@@ -286,7 +295,7 @@ fn edges(kind: Kind, document: &Document, sparse_indexes: bool) -> Result<Vec<Ed
                         EdgeKind::Either
                     },
                     size: target.size,
-                    required: !sparse_indexes,
+                    required: !sparse.indexes,
                 });
             }
         }
@@ -326,7 +335,7 @@ mod tests {
 
     #[track_caller]
     fn check_refused(content_type: Option<&str>, content: &str, words: &str) {
-        match parse(content_type, content.as_bytes(), false) {
+        match parse(content_type, content.as_bytes(), Sparse::default()) {
             Err(Refusal::Invalid(text) | Refusal::Unsupported(text)) => {
                 assert!(text.contains(words), "{text}");
             }
@@ -385,7 +394,7 @@ mod tests {
                 format!(r#"{{"schemaVersion":2,"mediaType":"{long}"}}"#),
             ),
         ] {
-            match parse(content_type, content.as_bytes(), false) {
+            match parse(content_type, content.as_bytes(), Sparse::default()) {
                 Err(Refusal::Invalid(text) | Refusal::Unsupported(text)) => {
                     assert!(text.len() < 2000, "{}", text.len());
                 }
@@ -406,7 +415,7 @@ mod tests {
             ),
             target('d', IMAGE),
         );
-        let parsed = parse(Some(IMAGE), content.as_bytes(), false).expect("taken");
+        let parsed = parse(Some(IMAGE), content.as_bytes(), Sparse::default()).expect("taken");
         let required: Vec<_> = parsed.edges.iter().map(|edge| edge.required).collect();
         assert_eq!(required, [true, true, false]);
         assert_eq!(
@@ -423,11 +432,15 @@ mod tests {
             target('a', IMAGE),
             target('b', "application/vnd.buildkit.cacheconfig.v0"),
         );
-        let parsed = parse(None, content.as_bytes(), false).expect("taken");
+        let parsed = parse(None, content.as_bytes(), Sparse::default()).expect("taken");
         let kinds: Vec<_> = parsed.edges.iter().map(|edge| edge.kind).collect();
         assert_eq!(kinds, [EdgeKind::Manifest, EdgeKind::Either]);
         assert_eq!(parsed.media_type, INDEX);
-        let sparse = parse(None, content.as_bytes(), true).expect("taken");
+        let indexes = Sparse {
+            indexes: true,
+            images: false,
+        };
+        let sparse = parse(None, content.as_bytes(), indexes).expect("taken");
         assert!(sparse.edges.iter().all(|edge| !edge.required));
     }
 }

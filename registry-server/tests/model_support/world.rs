@@ -10,7 +10,7 @@ use rbuild_image::{Digest, RepositoryName, Tag};
 use rbuild_registry_server::clock::ManualClock;
 use rbuild_registry_server::config::{Collect, Limits};
 use rbuild_registry_server::metadata::{ManifestName, Precondition, SqliteMetadata};
-use rbuild_registry_server::service::{Content, Error, Parts, PushManifest, Registry};
+use rbuild_registry_server::service::{Content, Error, Parts, PushManifest, Registry, Sparse};
 use rbuild_store::{Durability, FsBlobStore};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -181,7 +181,7 @@ fn open(directory: &Path, clock: &Arc<ManualClock>) -> Registry {
             protect: HOUR,
             ..Collect::STANDARD
         },
-        sparse_indexes: false,
+        sparse: Sparse::default(),
     })
 }
 
