@@ -21,6 +21,8 @@ const PIECES_IN_FLIGHT: usize = 8;
 
 impl Client {
     /// Pulls one blob of the repository of `reference` into `store`, if it is not there.
+    ///
+    /// An ingest of the store that has bytes already is one that was broken off: the rest is asked for.
     pub async fn pull_blob(
         &self,
         reference: &Reference,
@@ -101,6 +103,9 @@ impl Download<'_> {
             .ingest_with(self.descriptor.digest.algorithm())
             .map_err(|error| self.local(error))?;
         let mut writer = Writer::start(ingest);
+        if writer.written > self.descriptor.size {
+            return Err(self.wrong_size(writer.written));
+        }
         let mut failed = 0;
         loop {
             let before = writer.written;
@@ -130,6 +135,8 @@ impl Download<'_> {
         let size = self.descriptor.size;
         let start = writer.written;
         if start == size && start > 0 {
+            // All of it may have been there before.
+            self.was_resumed = true;
             return Ok(());
         }
         let mut headers = HeaderMap::new();
@@ -261,6 +268,7 @@ enum Order {
 
 impl Writer {
     fn start(mut ingest: Box<dyn Ingest>) -> Self {
+        let written = ingest.offset();
         let (orders, mut inbox) = mpsc::channel(PIECES_IN_FLIGHT);
         let thread = tokio::task::spawn_blocking(move || {
             while let Some(order) = inbox.blocking_recv() {
@@ -280,7 +288,7 @@ impl Writer {
         Self {
             orders,
             thread,
-            written: 0,
+            written,
         }
     }
 

@@ -5,26 +5,21 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::header::LINK;
 use http::{HeaderMap, Method, StatusCode};
 use rbuild_image::reference::DEFAULT_REGISTRY;
-use rbuild_image::{Reference, RepositoryName, Tag};
+use rbuild_image::{Reference, RepositoryName};
 use reqwest::Url;
-use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::{self, Auth, Party, Scopes};
 use crate::hosts::Mirror;
 use crate::transport::{Answer, Call, Transport, lock, shown};
 use crate::{
-    ClientError, Credential, Credentials, HostRules, Observer, Result, RetryPolicy, Silent,
-    TransferEvent,
+    ClientError, Credential, Credentials, HostRules, Observer, Result, RetryPolicy, TransferEvent,
 };
 
 /// Where the API of the default registry is.
 pub(crate) const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
-const MAX_TAGS_BYTES: u64 = 16 << 20;
-const MAX_TAG_PAGES: usize = 10_000;
 
 /// What a client is made of. [`Self::new`] fills in what seldom changes.
 #[derive(Debug, Clone)]
@@ -157,51 +152,6 @@ impl Client {
         check_is_registry(&answer)?;
         answer.discard().await;
         Ok(kept)
-    }
-
-    /// The tags of the repository of `reference`, in the registry's order.
-    pub async fn tags(&self, reference: &Reference) -> Result<Vec<Tag>> {
-        #[derive(Deserialize)]
-        struct Body {
-            tags: Option<Vec<String>>,
-        }
-        let endpoint = Endpoint::upstream(reference);
-        let scopes = endpoint.scopes("pull");
-        let what = format!("the tag list of `{}`", reference.repository);
-        let mut path = endpoint.path("tags/list?n=1000");
-        let mut tags = Vec::new();
-        for _ in 0..MAX_TAG_PAGES {
-            let ask = || async {
-                let answer = self
-                    .ask(
-                        &endpoint,
-                        &Method::GET,
-                        &path,
-                        &HeaderMap::new(),
-                        &scopes,
-                        &what,
-                    )
-                    .await?;
-                let url = answer.url().clone();
-                let next = next_page(&answer);
-                let bytes = answer.bytes(&what, MAX_TAGS_BYTES).await?;
-                let body: Body =
-                    serde_json::from_slice(&bytes).map_err(|error| ClientError::Rubbish {
-                        url: shown(&url),
-                        reason: format!("it is no tag list ({error})"),
-                    })?;
-                Ok((body, next))
-            };
-            let (body, next) = self.retrying(&what, &Silent, ask).await?;
-            for tag in body.tags.unwrap_or_default() {
-                tags.extend(tag.parse::<Tag>().ok());
-            }
-            match next {
-                Some(next) if next != path => path = next,
-                _ => break,
-            }
-        }
-        Ok(tags)
     }
 
     pub(crate) fn config(&self) -> &ClientConfig {
@@ -395,7 +345,7 @@ impl Endpoint {
     }
 
     /// The registry as a whole.
-    fn of_registry(registry: &str) -> Self {
+    pub(crate) fn of_registry(registry: &str) -> Self {
         Self {
             registry: registry.to_owned(),
             host: api_host(registry).to_owned(),
@@ -468,21 +418,6 @@ pub(crate) fn check_is_registry(answer: &Answer) -> Result<()> {
         });
     }
     Ok(())
-}
-
-/// The path of the next page from `Link: <…>; rel="next"`.
-fn next_page(answer: &Answer) -> Option<String> {
-    let link = answer.header(LINK)?;
-    let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
-    if !rest.contains("next") {
-        return None;
-    }
-    let next = answer.url().join(target).ok()?;
-    // A page of another host would get our token.
-    (next.host_str() == answer.url().host_str()).then(|| {
-        let query = next.query().map(|query| format!("?{query}"));
-        format!("{}{}", next.path(), query.unwrap_or_default())
-    })
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub mod docker_config;
 mod document;
 mod error;
 pub mod hosts;
+mod list;
 mod manifest;
 mod progress;
 mod pull;

@@ -7,12 +7,17 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use rbuild_image::{Digest, RepositoryName, Tag};
-use rbuild_registry_client::Secret;
-use rbuild_registry_server::admin::{self, Directory, Pace, doctor};
+use rbuild_registry_client::docker_config::{ConfigPaths, DockerConfig};
+use rbuild_registry_client::{
+    Blocking, Client, ClientConfig, Credential, Credentials, HostRule, HostRules, RetryPolicy,
+    Secret, StaticCredentials,
+};
+use rbuild_registry_server::admin::{self, Directory, Event, Imported, Origin, Pace, doctor};
 use rbuild_registry_server::clock::{Clock, SystemClock};
 use rbuild_registry_server::config::{Config, key};
 use rbuild_registry_server::metadata::MetadataStore as _;
@@ -88,13 +93,21 @@ enum Command {
         /// Directory of the backup.
         backup: PathBuf,
     },
-    /// Pushes the images of an OCI image layout, without a server.
+    /// Takes over images of another registry or of an OCI image layout, without a server; goes on where it was broken off.
     Import {
-        /// Directory of the layout.
-        layout: PathBuf,
-        /// Repository, and a tag for an only image.
+        /// Directory of a layout, or `docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST]`; all tags if none is named.
+        source: String,
+        /// Repository, and a tag for an only image; those of the other registry if it is not given.
         #[arg(value_name = "REPOSITORY[:TAG]")]
-        name: String,
+        name: Option<String>,
+        /// Takes over all repositories of `docker://HOST[:PORT]`, below REPOSITORY if that is given.
+        #[arg(long)]
+        all: bool,
+        /// Whether to insist on TLS with a valid certificate (a registry on this machine never needs it).
+        #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+        tls_verify: bool,
+        #[command(flatten)]
+        remote: Remote,
     },
     /// Pushes and pulls through the address that clients use, and says which setting of a proxy is wrong.
     ///
@@ -211,7 +224,20 @@ fn run(arguments: Arguments) -> Outcome {
                 copied.blobs, copied.bytes
             ))
         }
-        Command::Import { layout, name } => import(&config, &layout, &name),
+        Command::Import {
+            source,
+            name,
+            all,
+            tls_verify,
+            remote,
+        } => {
+            let name = name.as_deref().map(target).transpose()?;
+            if source.starts_with("docker://") {
+                import_remote(&config, &source, name, all, tls_verify, remote)
+            } else {
+                import_layout(&config, &source, name, all, &remote)
+            }
+        }
         Command::Doctor {
             url,
             repository,
@@ -348,14 +374,110 @@ fn verify(config: &Config, rate: u64) -> Outcome {
     Ok(ExitCode::from(u8::from(!problems.is_empty())))
 }
 
-fn import(config: &Config, layout: &Path, name: &str) -> Outcome {
+type Target = (RepositoryName, Option<Tag>);
+
+/// `REPOSITORY[:TAG]`
+fn target(name: &str) -> Result<Target, Box<dyn Error>> {
     let (repository, tag) = match name.split_once(':') {
         Some((repository, tag)) => (repository, Some(tag.parse::<Tag>()?)),
         None => (name, None),
     };
-    let repository: RepositoryName = repository.parse()?;
+    Ok((repository.parse()?, tag))
+}
+
+fn import_layout(
+    config: &Config,
+    source: &str,
+    name: Option<Target>,
+    all: bool,
+    remote: &Remote,
+) -> Outcome {
+    if all || remote.username.is_some() || !remote.ca.is_empty() {
+        return Err("--all, --username and --ca are for docker://HOST, not for a directory".into());
+    }
+    let (repository, tag) = name.ok_or("name the repository that the layout goes to")?;
+    let path = Path::new(source.strip_prefix("oci:").unwrap_or(source));
     let opened = serve::open(config)?;
-    let imported = admin::import(&opened.registry, layout, &repository, tag.as_ref())?;
+    let imported = admin::import(&opened.registry, path, &repository, tag.as_ref())?;
+    report_import(&imported)
+}
+
+fn import_remote(
+    config: &Config,
+    source: &str,
+    name: Option<Target>,
+    all: bool,
+    tls_verify: bool,
+    remote: Remote,
+) -> Outcome {
+    let origin: Origin = source.parse()?;
+    let (repository, tag) = name.map_or((None, None), |(name, tag)| (Some(name), tag));
+    let host = match &origin {
+        Origin::Registry(_) if !all => {
+            return Err("the source names no repository; --all takes over all of them".into());
+        }
+        Origin::Image(_) | Origin::Repository(_) if all => {
+            return Err("--all takes over a whole registry: name only docker://HOST[:PORT]".into());
+        }
+        Origin::Registry(_) | Origin::Repository(_) if tag.is_some() => {
+            return Err("a tag is given to an only image; all tags keep their names".into());
+        }
+        Origin::Registry(host) => host.clone(),
+        Origin::Image(reference) | Origin::Repository(reference) => reference.registry.to_string(),
+    };
+    let credentials: Arc<dyn Credentials> = match remote.login()? {
+        Some((name, password)) => {
+            let login = Credential::basic(name, password.expose());
+            Arc::new(StaticCredentials([(host.clone(), login)].into()))
+        }
+        None => Arc::new(DockerConfig::new(ConfigPaths::from_env(|name| {
+            std::env::var_os(name)
+        }))),
+    };
+    let rule = HostRule {
+        insecure: !tls_verify,
+        ca: remote.ca,
+        ..HostRule::default()
+    };
+    let client = Blocking::new(Client::new(ClientConfig {
+        hosts: HostRules::default().with(host, rule),
+        retry: RetryPolicy {
+            // A long import should outlive the restart of a registry.
+            attempts: 8,
+            max_delay: Duration::from_secs(30),
+            ..RetryPolicy::STANDARD
+        },
+        ..ClientConfig::new(credentials)
+    }))?;
+    let opened = serve::open(config)?;
+    let imported = admin::import_remote(
+        &opened.registry,
+        &client,
+        &origin,
+        repository.as_ref(),
+        tag.as_ref(),
+        &|event| note(&progress(event)),
+    )?;
+    report_import(&imported)
+}
+
+fn progress(event: &Event<'_>) -> String {
+    match event {
+        Event::Blob(blob) => format!("fetched {} with {} bytes", blob.digest, blob.size),
+        Event::Retrying(error, delay) => {
+            format!(
+                "again in {} s: {}",
+                delay.as_secs_f32().ceil(),
+                chain(*error)
+            )
+        }
+        Event::Image(name, digest) => format!("{name} is here as {digest}"),
+        Event::Failed(name, error) => format!("error: {name}: {}", chain(*error)),
+        _ => String::new(),
+    }
+}
+
+fn report_import(imported: &Imported) -> Outcome {
     let tags: Vec<&str> = imported.tags.iter().map(Tag::as_str).collect();
     say(&format!(
         "imported {} manifests, {} blobs with {} bytes; tags: {}",
@@ -363,7 +485,15 @@ fn import(config: &Config, layout: &Path, name: &str) -> Outcome {
         imported.blobs,
         imported.bytes,
         tags.join(", ")
-    ))
+    ))?;
+    if imported.failed > 0 {
+        return Err(format!(
+            "{} names could not be imported; run it again for them",
+            imported.failed
+        )
+        .into());
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn doctor(options: &doctor::Options) -> Outcome {
@@ -387,6 +517,11 @@ fn say(line: &str) -> Outcome {
 
 /// Writes an error and its causes, one line.
 fn report(error: &dyn Error) {
+    note(&format!("error: {}", chain(error)));
+}
+
+/// An error and its causes, in one line.
+fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -394,6 +529,11 @@ fn report(error: &dyn Error) {
         text.push_str(&cause.to_string());
         source = cause.source();
     }
+    text
+}
+
+/// Writes one line to standard error.
+fn note(line: &str) {
     // Without standard error there is nowhere left to complain.
-    let _ = writeln!(io::stderr(), "error: {text}");
+    let _ = writeln!(io::stderr(), "{line}");
 }

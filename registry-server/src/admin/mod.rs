@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rbuild_image::Digest;
+use rbuild_registry_client::ClientError;
 use rbuild_store::{Durability, FsBlobStore};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -21,7 +22,7 @@ mod verify;
 
 pub use backup::{Copied, backup, restore};
 pub use events::{events, line as event_line};
-pub use import::{Imported, import};
+pub use import::{Event, Imported, Origin, ParseOriginError, import, import_remote};
 pub use preview::preview;
 pub use verify::{Pace, Verified, verify, verify_forever};
 
@@ -57,6 +58,23 @@ pub enum AdminError {
     Layout {
         /// The directory.
         path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another registry did not give what was asked for.
+    #[error("could not fetch `{name}`")]
+    Remote {
+        /// What was asked for.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<ClientError>,
+    },
+    /// What another registry gave cannot be followed.
+    #[error("`{name}` cannot be imported: {reason}")]
+    Content {
+        /// The manifest.
+        name: String,
         /// What is wrong with it.
         reason: String,
     },

@@ -133,6 +133,32 @@ impl Registry {
         })
     }
 
+    /// Takes the right to add to the upload of this name, which is started if there is none.
+    ///
+    /// For those who choose the name, to find the upload again.
+    pub fn write_named_upload(
+        &self,
+        repository: &RepositoryName,
+        id: &UploadId,
+        algorithm: Algorithm,
+    ) -> Result<UploadWriter> {
+        match self.write_upload(repository, id) {
+            Err(Error::UploadUnknown) => {}
+            other => return other,
+        }
+        self.check_space()?;
+        let fresh = Fresh {
+            repository: repository.clone(),
+            algorithm,
+            started_at: self.now(),
+        };
+        let limit = self.limits().empty_uploads;
+        if !self.0.sessions.start(id.clone(), fresh, limit) {
+            return Err(Error::TooManyUploads);
+        }
+        self.write_upload(repository, id)
+    }
+
     /// An upload that begins and ends in one request.
     pub fn write_blob(
         &self,
@@ -218,6 +244,17 @@ impl UploadWriter {
         match &self.sink {
             Sink::Memory(bytes) => bytes.len() as u64,
             Sink::Ingest(open) => open.offset(),
+        }
+    }
+
+    /// Whether adding so many bytes would not wait for a disk.
+    pub fn takes(&self, bytes: usize) -> bool {
+        match &self.sink {
+            Sink::Memory(held) => held.len() + bytes <= SMALL_BLOB,
+            Sink::Ingest(open) => open
+                .ingest
+                .as_ref()
+                .is_some_and(|ingest| ingest.takes(bytes)),
         }
     }
 

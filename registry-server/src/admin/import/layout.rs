@@ -1,4 +1,4 @@
-//! Taking over images from an OCI image layout. What is here already is not copied again, so a broken-off import goes on.
+//! Images of an OCI image layout.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -6,25 +6,10 @@ use std::path::{Path, PathBuf};
 
 use rbuild_image::{Descriptor, Digest, Index, Manifest, RepositoryName, Tag, annotations};
 
-use super::{AdminError, at};
+use super::super::{AdminError, at};
+use super::{DEPTH, Imported};
 use crate::metadata::{ManifestName, Precondition};
 use crate::service::{Error, PushManifest, Registry};
-
-/// How deep indexes may stand in each other.
-const DEPTH: usize = 8;
-
-/// What was imported.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Imported {
-    /// Manifests and indexes.
-    pub manifests: u64,
-    /// Blobs that were copied.
-    pub blobs: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Tags that were set.
-    pub tags: Vec<Tag>,
-}
 
 /// Pushes every image of the layout in `path` to the repository.
 ///
@@ -113,7 +98,7 @@ impl Layout<'_> {
         };
         self.registry
             .put_manifest(self.repository, push)
-            .map_err(|source| refused(digest, source))?;
+            .map_err(refused(digest))?;
         imported.manifests += 1;
         imported.tags.extend(tag);
         Ok(())
@@ -131,20 +116,20 @@ impl Layout<'_> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(at(&path)(error)),
         };
-        let refused = |source| refused(digest, source);
+        let refused = refused(digest);
         let mut writer = self
             .registry
             .write_blob(self.repository, digest.algorithm())
-            .map_err(refused)?;
+            .map_err(&refused)?;
         let mut chunk = vec![0; 1 << 20];
         loop {
             let count = file.read(&mut chunk).map_err(at(&path))?;
             if count == 0 {
                 break;
             }
-            writer.write(&chunk[..count]).map_err(refused)?;
+            writer.write(&chunk[..count]).map_err(&refused)?;
         }
-        let written = writer.commit(digest).map_err(refused)?;
+        let written = writer.commit(digest).map_err(&refused)?;
         imported.blobs += 1;
         imported.bytes += written.size;
         Ok(())
@@ -165,8 +150,8 @@ impl Layout<'_> {
     }
 }
 
-fn refused(digest: Digest, source: Error) -> AdminError {
-    AdminError::Refused {
+pub(super) fn refused(digest: Digest) -> impl Fn(Error) -> AdminError {
+    move |source| AdminError::Refused {
         name: digest.to_string(),
         source,
     }
