@@ -59,10 +59,7 @@ enum Task {
     /// Let docker, podman, containerd, skopeo and umoci pull, run and unpack what rbuild built.
     Peers(Against),
     /// Run the conformance program of the distribution specification against the registry.
-    Conformance {
-        /// Another program than the pinned one, which needs Go; docs/conformance.md tells of both.
-        program: Option<std::path::PathBuf>,
-    },
+    Conformance(conformance::Options),
     /// Kill, starve and damage the registry on purpose; nothing that it acknowledged may be lost.
     Faults(faults::Options),
     /// Build small cases with rbuild and with another builder and compare the images.
@@ -114,9 +111,7 @@ fn run(task: Task) -> Result<()> {
         Task::Peers(against) => as_root(&against, |binaries| {
             peers::run(binaries, against.filter.clone())
         }),
-        Task::Conformance { program } => {
-            conformance::run(&Binaries::build(Profile::Debug)?, program.as_deref())
-        }
+        Task::Conformance(options) => conformance::run(&Binaries::build(Profile::Debug)?, &options),
         Task::Faults(options) => faults::run(&Binaries::build(options.profile())?, &options),
         Task::Compare { peer, against } => {
             let peers = peer.map_or_else(|| vec![Peer::Docker, Peer::Buildah], |peer| vec![peer]);

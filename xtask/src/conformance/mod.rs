@@ -7,7 +7,7 @@ mod suite;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -18,13 +18,23 @@ use crate::workspace::{Binaries, Scratch};
 use report::{Outcome, Test};
 use suite::{Round, Suite};
 
-/// Runs `program`, or else the pinned suite, against fresh registries.
+/// What is run, and what is printed.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Another program than the pinned one, which needs Go; docs/conformance.md tells of both.
+    program: Option<PathBuf>,
+    /// Print every test as a row of a Markdown table.
+    #[arg(long)]
+    table: bool,
+}
+
+/// Runs the program that is named, or else the pinned suite, against fresh registries.
 ///
 /// # Errors
 ///
 /// The program cannot be had or run, a test fails, or one is skipped that should run.
-pub(crate) fn run(binaries: &Binaries, program: Option<&Path>) -> Result<()> {
-    let (suite, program) = match program {
+pub(crate) fn run(binaries: &Binaries, options: &Options) -> Result<()> {
+    let (suite, program) = match &options.program {
         Some(path) => {
             let found = path
                 .canonicalize()
@@ -36,8 +46,21 @@ pub(crate) fn run(binaries: &Binaries, program: Option<&Path>) -> Result<()> {
     let scratch = Scratch::new()?;
     let mut wrong = 0;
     for round in suite.rounds {
-        wrong += play(binaries, &scratch, suite, round, &program)
+        let played = play(binaries, &scratch, suite, round, &program)
             .with_context(|| format!("conformance, {}", round.name))?;
+        println!("conformance, {}:", round.name);
+        let groups = counts(suite, &played.tests);
+        for (group, counts) in &groups {
+            println!("  {group:<28} {counts}");
+        }
+        if options.table {
+            table(suite, &played.tests);
+        }
+        leave_out(round.skipped);
+        for line in &played.wrong {
+            println!("  {line}");
+        }
+        wrong += played.wrong.len();
     }
     leave_out(suite.skipped);
     if wrong > 0 {
@@ -47,38 +70,41 @@ pub(crate) fn run(binaries: &Binaries, program: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// Runs the program once; returns how many tests went wrong.
+/// What a round came to.
+struct Played {
+    /// Every test, in the order of the report.
+    tests: Vec<Test>,
+    /// What is wrong, each in a line.
+    wrong: Vec<String>,
+}
+
+/// Runs the program once against a registry of its own.
 fn play(
     binaries: &Binaries,
     scratch: &Scratch,
     suite: &Suite,
     round: &Round,
     program: &Path,
-) -> Result<usize> {
+) -> Result<Played> {
     let directory = scratch.subdir(round.name)?;
+    let serve = Cmd::new(&binaries.registry)
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(directory.join("data"));
     let serve = round
         .server
         .iter()
-        .fold(Cmd::new(&binaries.registry), |cmd, (name, value)| {
-            cmd.env(name, value)
-        })
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-        .arg(directory.join("data"));
+        .fold(serve, |cmd, (name, value)| cmd.env(name, value));
     let registry = Registry::start_with(serve, &directory.join("registry.log"))?;
     let results = scratch.subdir(&format!("{}/results", round.name))?;
     let settings = (suite.settings)(registry.address(), &results);
+    let program = Cmd::new(program).dir(&directory);
     let program = settings
         .iter()
-        .map(|(name, value)| (*name, value.as_os_str()))
-        .chain(
-            round
-                .client
-                .iter()
-                .map(|(name, value)| (*name, (*value).as_ref())),
-        )
-        .fold(Cmd::new(program).dir(&directory), |cmd, (name, value)| {
-            cmd.env(name, value)
-        });
+        .fold(program, |cmd, (name, value)| cmd.env(name, value));
+    let program = round
+        .client
+        .iter()
+        .fold(program, |cmd, (name, value)| cmd.env(name, value));
     let said = program.output()?;
     let report = results.join("junit.xml");
     let text = fs::read_to_string(&report).with_context(|| {
@@ -93,7 +119,13 @@ fn play(
         .into_iter()
         .filter(|test| test.name.starts_with(suite.prefix))
         .collect();
-    let wrong = judge(suite, round, &tests);
+    let mut wrong = judge(suite, round, &tests);
+    for output in [&said.stdout, &said.stderr] {
+        // What a registry may lack, the programs only warn of; ours lacks nothing.
+        let text = String::from_utf8_lossy(output);
+        let warnings = text.lines().filter(|line| line.contains("WARNING"));
+        wrong.extend(warnings.map(|line| line.trim().to_owned()));
+    }
     if wrong.is_empty() && !said.status.success() {
         bail!(
             "every test is well, yet the program ended with {}:\n{}",
@@ -104,25 +136,37 @@ fn play(
     if !wrong.is_empty() {
         print!("{}", String::from_utf8_lossy(&said.stdout));
     }
-    println!("conformance, {}:", round.name);
-    for (group, counts) in counts(suite, &tests) {
-        println!("  {group:<28} {counts}");
+    Ok(Played { tests, wrong })
+}
+
+/// Prints every test; those of one name in one row, as some programs use a name several times.
+fn table(suite: &Suite, tests: &[Test]) {
+    let mut rows: Vec<(&str, Outcome, usize)> = Vec::new();
+    for test in tests {
+        let name = test.name.strip_prefix(suite.prefix).unwrap_or(&test.name);
+        let same = rows
+            .iter_mut()
+            .find(|(other, outcome, _)| *other == name && *outcome == test.outcome);
+        match same {
+            Some((_, _, times)) => *times += 1,
+            None => rows.push((name, test.outcome, 1)),
+        }
     }
-    leave_out(round.skipped);
-    for line in &wrong {
-        println!("  {line}");
+    println!("\n| test | outcome |\n|---|---|");
+    for (name, outcome, times) in rows {
+        let outcome = match outcome {
+            Outcome::Passed => "passed",
+            Outcome::Skipped => "left out",
+            Outcome::Failed => "failed",
+        };
+        let times = if times > 1 {
+            format!(" ({times} times)")
+        } else {
+            String::new()
+        };
+        println!("| {}{times} | {outcome} |", name.trim());
     }
-    let remarks = [&said.stdout, &said.stderr]
-        .map(|output| String::from_utf8_lossy(output).into_owned())
-        .concat();
-    let warned: Vec<&str> = remarks
-        .lines()
-        .filter(|line| line.contains("WARNING"))
-        .collect();
-    for line in &warned {
-        println!("  {}", line.trim());
-    }
-    Ok(wrong.len() + warned.len())
+    println!();
 }
 
 fn leave_out(skipped: &[(&str, &str)]) {

@@ -121,8 +121,11 @@ pub(super) const NAMED: Suite = Suite {
             skipped: &[],
         },
         Round {
-            name: "sparse-indexes",
-            server: &[("RBUILD_REGISTRY_SPARSE_INDEXES", "true")],
+            name: "sparse",
+            server: &[
+                ("RBUILD_REGISTRY_SPARSE_INDEXES", "true"),
+                ("RBUILD_REGISTRY_SPARSE_IMAGES", "true"),
+            ],
             client: &[("OCI_DATA_SPARSE", "true")],
             skipped: &[],
         },
