@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+mod toolchain;
+
 use crate::process::{Cmd, tail};
 use crate::workspace;
 
@@ -27,6 +29,8 @@ pub(crate) struct Program {
     pub(crate) package: &'static str,
     /// What is compiled.
     pub(crate) kind: Kind,
+    /// The oldest Go that compiles it: 1.19 is `(1, 19)`.
+    pub(crate) needs: (u32, u32),
 }
 
 /// What kind of program a package makes.
@@ -47,19 +51,29 @@ pub(crate) fn go() -> Option<PathBuf> {
     workspace::which("go").or_else(|| usual.is_file().then_some(usual))
 }
 
+/// The path of `program`, if it was compiled before.
+pub(crate) fn compiled(program: &Program) -> Option<PathBuf> {
+    let file = directory(program).join(program.name);
+    file.is_file().then_some(file)
+}
+
+fn directory(program: &Program) -> PathBuf {
+    workspace::target()
+        .join("golang")
+        .join(format!("{}-{}", program.name, program.version))
+}
+
 /// Compiles `program` into the target directory, unless that was done before, and returns its path.
 ///
 /// # Errors
 ///
 /// There is no Go, the module cannot be had or has another checksum, or it does not compile.
 pub(crate) fn install(program: &Program) -> Result<PathBuf> {
-    let directory = workspace::target()
-        .join("golang")
-        .join(format!("{}-{}", program.name, program.version));
-    let file = directory.join(program.name);
-    if file.is_file() {
+    if let Some(file) = compiled(program) {
         return Ok(file);
     }
+    let directory = directory(program);
+    let file = directory.join(program.name);
     let Some(go) = go() else {
         bail!(
             "`{}` is written in Go and there is no `go` on PATH nor at `{USUAL}`: install Go, for example Debian's package golang-go",
@@ -68,7 +82,14 @@ pub(crate) fn install(program: &Program) -> Result<PathBuf> {
     };
     fs::create_dir_all(&directory)
         .with_context(|| format!("cannot create `{}`", directory.display()))?;
-    let source = download(&go, program, &directory)?;
+    let go = toolchain::at_least(program.needs, &go, &directory)?;
+    let source = download(
+        &go,
+        program.module,
+        program.version,
+        program.sum,
+        &directory,
+    )?;
     println!(
         "compiling {} from {}@{}",
         program.name, program.module, program.version
@@ -92,33 +113,34 @@ pub(crate) fn install(program: &Program) -> Result<PathBuf> {
 }
 
 /// Fetches the module and returns the directory of its source.
-fn download(go: &Path, program: &Program, directory: &Path) -> Result<PathBuf> {
+fn download(
+    go: &Path,
+    module: &str,
+    version: &str,
+    sum: &str,
+    directory: &Path,
+) -> Result<PathBuf> {
     let cmd = plain(go)
         .args(["mod", "download", "-json"])
-        .arg(format!("{}@{}", program.module, program.version))
+        .arg(format!("{module}@{version}"))
         .dir(directory);
     let shown = cmd.shown().to_owned();
     let output = cmd.output()?;
     // A failure is told in the JSON as well; without JSON there is only standard error.
     let answer: Value = serde_json::from_slice(&output.stdout)
         .with_context(|| format!("`{shown}` failed:\n{}", tail(&output.stderr)))?;
-    source(&answer, program)
+    source(&answer, sum).with_context(|| format!("cannot have {module}@{version}"))
 }
 
-/// What `go mod download -json` says, held against what is pinned.
-fn source(answer: &Value, program: &Program) -> Result<PathBuf> {
+/// What `go mod download -json` says, held against the checksum that is pinned.
+fn source(answer: &Value, pinned: &str) -> Result<PathBuf> {
     let text = |name: &str| answer.get(name).and_then(Value::as_str);
     if let Some(error) = text("Error") {
-        bail!("cannot fetch {}: {error}", program.module);
+        bail!("cannot fetch it: {error}");
     }
     let sum = text("Sum").unwrap_or_default();
-    if sum != program.sum {
-        bail!(
-            "{}@{} has the checksum `{sum}`, pinned is `{}`",
-            program.module,
-            program.version,
-            program.sum
-        );
+    if sum != pinned {
+        bail!("it has the checksum `{sum}`, pinned is `{pinned}`");
     }
     let directory = text("Dir").context("Go does not say where it put the module")?;
     Ok(PathBuf::from(directory))
@@ -129,6 +151,7 @@ fn plain(go: &Path) -> Cmd {
     Cmd::new(go)
         .env("GOFLAGS", "-buildvcs=false")
         .env("GOWORK", "off")
+        .env("GOROOT", "")
         // No other Go than this one: a module that needs a newer one says so.
         .env("GOTOOLCHAIN", "local")
         .env("GONOSUMDB", "*")
@@ -139,22 +162,13 @@ fn plain(go: &Path) -> Cmd {
 mod tests {
     use serde_json::json;
 
-    use super::{Kind, Program, source};
-
-    const PROGRAM: Program = Program {
-        name: "tool",
-        module: "example.org/tool",
-        version: "v1.2.3",
-        sum: "h1:right=",
-        package: ".",
-        kind: Kind::Main,
-    };
+    use super::source;
 
     #[test]
     fn a_module_is_used_only_with_the_pinned_checksum() {
         let right = json!({"Sum": "h1:right=", "Dir": "/cache/tool"});
         assert_eq!(
-            source(&right, &PROGRAM).unwrap().to_str(),
+            source(&right, "h1:right=").unwrap().to_str(),
             Some("/cache/tool")
         );
         for (answer, said) in [
@@ -166,7 +180,7 @@ mod tests {
             (json!({"Error": "403 Forbidden"}), "403 Forbidden"),
             (json!({"Sum": "h1:right="}), "does not say where"),
         ] {
-            let error = source(&answer, &PROGRAM).unwrap_err().to_string();
+            let error = source(&answer, "h1:right=").unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
         }
     }

@@ -23,13 +23,14 @@ impl Report {
 
     /// Runs one check.
     pub(crate) fn check(&mut self, name: &str, check: impl FnOnce() -> Result<()>) {
-        if self
-            .filter
-            .as_ref()
-            .is_some_and(|filter| !name.contains(filter.as_str()))
-        {
-            return;
+        let filter = self.filter.as_deref();
+        if filter.is_none_or(|filter| name.contains(filter)) {
+            self.always(name, check);
         }
+    }
+
+    /// Runs a check that others need, whatever the filter is.
+    pub(crate) fn always(&mut self, name: &str, check: impl FnOnce() -> Result<()>) {
         let start = Instant::now();
         match check() {
             Ok(()) => {

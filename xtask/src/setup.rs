@@ -1,4 +1,4 @@
-//! What a bare Debian 12 machine with Rust needs, from Debian's packages alone.
+//! What a bare Debian 12 machine with Rust needs: Debian's packages, and for two clients Go modules.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
+use crate::peers;
 use crate::process::Cmd;
 use crate::workspace;
 
@@ -23,6 +24,10 @@ pub(crate) enum Purpose {
     Bench,
     /// `cargo xtask bench registry`.
     BenchRegistry,
+    /// `cargo xtask faults`.
+    Faults,
+    /// The clients of `cargo xtask peers` that are compiled from Go modules; needs Go.
+    Clients,
 }
 
 /// One package and why it is needed.
@@ -32,7 +37,7 @@ struct Package {
     purposes: &'static [Purpose],
 }
 
-use Purpose::{Bench, BenchRegistry, Build, Demo, Test};
+use Purpose::{Bench, BenchRegistry, Build, Clients, Demo, Faults, Test};
 
 const PACKAGES: &[Package] = &[
     Package {
@@ -115,6 +120,16 @@ const PACKAGES: &[Package] = &[
         why: "serves files as fast as a machine can",
         purposes: &[BenchRegistry],
     },
+    Package {
+        name: "strace",
+        why: "lets system calls of the registry fail",
+        purposes: &[Faults],
+    },
+    Package {
+        name: "e2fsprogs",
+        why: "makes the small file system that runs full",
+        purposes: &[Faults],
+    },
 ];
 
 /// The ordinary user as whom root runs the tests of rootless building.
@@ -123,10 +138,10 @@ pub(crate) const TEST_USER: &str = "rbuild-test";
 /// Installs what is missing for `purpose`; says what it does.
 pub(crate) fn run(purpose: Purpose) -> Result<()> {
     packages(purpose)?;
-    if purpose == Test && workspace::is_root() {
-        test_user()
-    } else {
-        Ok(())
+    match purpose {
+        Test if workspace::is_root() => test_user(),
+        Clients => peers::install(),
+        _ => Ok(()),
     }
 }
 
@@ -225,6 +240,8 @@ fn name(purpose: Purpose) -> &'static str {
         Demo => "demo",
         Test => "test",
         Bench => "bench",
+        Faults => "faults",
+        Clients => "clients",
         BenchRegistry => "bench-registry",
     }
 }

@@ -53,6 +53,10 @@ pub(crate) fn run_as_root(binaries: &Binaries, task: &[OsString]) -> Result<()> 
             std::env::var("PATH").unwrap_or_default()
         ))
         .arg(format!("CARGO_TARGET_DIR={}", target().display()))
+        .arg(format!(
+            "RBUILD_REQUIRE={}",
+            std::env::var("RBUILD_REQUIRE").unwrap_or_default()
+        ))
         .arg(format!("XTASK_RBUILD={}", binaries.rbuild.display()))
         .arg(format!("XTASK_REGISTRY={}", binaries.registry.display()))
         .arg(program)

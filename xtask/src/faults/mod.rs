@@ -18,7 +18,7 @@ mod ledger;
 mod leftovers;
 mod power;
 mod server;
-mod wire;
+pub(crate) mod wire;
 
 /// How much is done.
 #[derive(clap::Args)]

@@ -88,7 +88,7 @@ fn check_the_method(disk: &Disk) -> Result<()> {
     let mounted = disk.mount()?;
     let write = |name: &str| -> Result<fs::File> {
         let mut file = fs::File::create(disk.point.join(name))?;
-        file.write_all(&[7; 100_000])?;
+        file.write_all(&vec![7; 100_000])?;
         Ok(file)
     };
     write("synced")?.sync_all()?;

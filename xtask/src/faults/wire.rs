@@ -14,23 +14,23 @@ const SILENCE: Duration = Duration::from_mins(1);
 
 /// An answer of the registry.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// The status.
-    pub(super) status: u16,
+    pub(crate) status: u16,
     headers: Vec<(String, String)>,
     /// The body, as long as its headers say.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     /// The value of a header, whose name is in lower case.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(own, _)| own == name);
         found.map(|(_, value)| value.as_str())
     }
 
     /// The answer, if it has this status.
-    pub(super) fn expect(self, status: u16) -> Result<Self> {
+    pub(crate) fn expect(self, status: u16) -> Result<Self> {
         if self.status != status {
             let text = String::from_utf8_lossy(&self.body[..self.body.len().min(500)]);
             bail!("status {} instead of {status}: {text}", self.status);
@@ -39,7 +39,7 @@ impl Answer {
     }
 
     /// The answer, if it is an error of this status with a sentence in it.
-    pub(super) fn expect_error(self, status: u16) -> Result<Self> {
+    pub(crate) fn expect_error(self, status: u16) -> Result<Self> {
         let answer = self.expect(status)?;
         let body: serde_json::Value =
             serde_json::from_slice(&answer.body).context("an error that is no JSON")?;
@@ -51,7 +51,7 @@ impl Answer {
     }
 
     /// Where an upload goes on.
-    pub(super) fn location(&self) -> Result<String> {
+    pub(crate) fn location(&self) -> Result<String> {
         let location = self.header("location").context("no `Location`")?;
         Ok(location.to_owned())
     }
@@ -59,7 +59,7 @@ impl Answer {
     /// Bytes of an upload that are here, by its state (`Range: 0-LAST`).
     ///
     /// One byte and none look alike; no case sends a single one.
-    pub(super) fn received(&self) -> Result<usize> {
+    pub(crate) fn received(&self) -> Result<usize> {
         let range = self.header("range").context("no `Range`")?;
         let last: usize = range
             .strip_prefix("0-")
@@ -70,7 +70,7 @@ impl Answer {
 }
 
 /// Sends a request and reads its answer. An error means that no answer is known.
-pub(super) fn send(
+pub(crate) fn send(
     address: &str,
     method: &str,
     path: &str,
@@ -95,7 +95,7 @@ pub(super) fn send(
 }
 
 /// Sends the head and a part of a body that should be longer, and hangs up.
-pub(super) fn tear(
+pub(crate) fn tear(
     address: &str,
     method: &str,
     path: &str,
@@ -169,18 +169,18 @@ fn read_answer(reader: &mut impl BufRead, head: bool) -> io::Result<Answer> {
 }
 
 /// The address of a blob.
-pub(super) fn blob_path(repository: &str, digest: &str) -> String {
+pub(crate) fn blob_path(repository: &str, digest: &str) -> String {
     format!("/v2/{repository}/blobs/{digest}")
 }
 
 /// Pushes a blob in one request.
-pub(super) fn push_blob(address: &str, repository: &str, content: &[u8]) -> io::Result<Answer> {
+pub(crate) fn push_blob(address: &str, repository: &str, content: &[u8]) -> io::Result<Answer> {
     let path = format!("/v2/{repository}/blobs/uploads/?digest={}", digest(content));
     send(address, "POST", &path, &[], content)
 }
 
 /// Starts an upload, and tells where it goes on.
-pub(super) fn start_upload(address: &str, repository: &str) -> Result<String> {
+pub(crate) fn start_upload(address: &str, repository: &str) -> Result<String> {
     let path = format!("/v2/{repository}/blobs/uploads/");
     send(address, "POST", &path, &[], b"")?
         .expect(202)?
@@ -188,7 +188,7 @@ pub(super) fn start_upload(address: &str, repository: &str) -> Result<String> {
 }
 
 /// Sends bytes `at..` of an upload as a chunk.
-pub(super) fn patch(address: &str, location: &str, at: usize, chunk: &[u8]) -> io::Result<Answer> {
+pub(crate) fn patch(address: &str, location: &str, at: usize, chunk: &[u8]) -> io::Result<Answer> {
     let range = format!("{at}-{}", (at + chunk.len()).saturating_sub(1));
     send(
         address,
@@ -200,13 +200,13 @@ pub(super) fn patch(address: &str, location: &str, at: usize, chunk: &[u8]) -> i
 }
 
 /// Ends an upload.
-pub(super) fn finish(address: &str, location: &str, digest: &str) -> io::Result<Answer> {
+pub(crate) fn finish(address: &str, location: &str, digest: &str) -> io::Result<Answer> {
     let path = format!("{location}?digest={digest}");
     send(address, "PUT", &path, &[], b"")
 }
 
 /// Pushes a blob in chunks of at most `size` bytes, and returns the last answer.
-pub(super) fn push_chunked(
+pub(crate) fn push_chunked(
     address: &str,
     repository: &str,
     content: &[u8],
@@ -222,7 +222,7 @@ pub(super) fn push_chunked(
 }
 
 /// Reads a blob and compares it with what was pushed, by bytes and by what the headers say.
-pub(super) fn check_blob(address: &str, repository: &str, content: &[u8]) -> Result<()> {
+pub(crate) fn check_blob(address: &str, repository: &str, content: &[u8]) -> Result<()> {
     let name = digest(content);
     let answer = send(address, "GET", &blob_path(repository, &name), &[], b"")
         .with_context(|| format!("GET {name}"))?
@@ -232,7 +232,7 @@ pub(super) fn check_blob(address: &str, repository: &str, content: &[u8]) -> Res
 }
 
 /// Whether an answer carries these bytes under this digest.
-pub(super) fn same(answer: &Answer, name: &str, content: &[u8]) -> Result<()> {
+pub(crate) fn same(answer: &Answer, name: &str, content: &[u8]) -> Result<()> {
     if answer.body != content {
         bail!(
             "{name}: {} wrong bytes were served instead of {}",

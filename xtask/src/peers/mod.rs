@@ -2,6 +2,12 @@
 //!
 //! The other direction is here as well: what they push to our registry, rbuild pulls and runs.
 
+mod crane;
+mod index;
+mod oras;
+mod programs;
+mod stored;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +23,8 @@ use crate::report::Report;
 use crate::runs::{self, Run};
 use crate::tree::{self, Kind};
 use crate::workspace::{Binaries, Scratch, root};
+
+pub(crate) use programs::install;
 
 /// A directory of `testdata/peers`.
 struct Case {
@@ -66,7 +74,8 @@ pub(crate) fn run(binaries: &Binaries, filter: Option<String>) -> Result<()> {
     let mut report = Report::new(filter);
     let cases = cases(bench.registry.address())?;
     for case in &cases {
-        report.check(&format!("rbuild builds and pushes {}", case.name), || {
+        // Whatever the filter is: all other checks of the case need its image.
+        report.always(&format!("rbuild builds and pushes {}", case.name), || {
             bench.build_and_push(case)
         });
         bench.check_runs(case, &mut report);
@@ -94,6 +103,18 @@ pub(crate) fn run(binaries: &Binaries, filter: Option<String>) -> Result<()> {
         report.check(&format!("{pusher} pushes, rbuild pulls and runs"), || {
             bench.foreign_push(pusher, subject)
         });
+    }
+    report.check("umoci changes an image, rbuild pulls and runs it", || {
+        let target = format!("{}/pushed/umoci:1", bench.registry.address());
+        bench.umoci_changes(&subject.reference, &target)
+    });
+    if let Some(index) = index::checks(&bench, &mut report) {
+        if let Some(program) = programs::find(&programs::CRANE)? {
+            crane::checks(&bench, program, &index, &mut report)?;
+        }
+        if let Some(program) = programs::find(&programs::ORAS)? {
+            oras::checks(&bench, program, &index, &mut report)?;
+        }
     }
     report.finish("peers")
 }
