@@ -15,7 +15,8 @@ use crate::auth::{self, Auth, Party, Scopes};
 use crate::hosts::Mirror;
 use crate::transport::{Answer, Call, Transport, lock, shown};
 use crate::{
-    ClientError, Credential, Credentials, HostRules, Observer, Result, RetryPolicy, TransferEvent,
+    ClientError, Credential, Credentials, HostRules, Observer, RegistryWarning, Result,
+    RetryPolicy, TransferEvent,
 };
 
 /// Where the API of the default registry is.
@@ -152,6 +153,13 @@ impl Client {
         check_is_registry(&answer)?;
         answer.discard().await;
         Ok(kept)
+    }
+
+    /// What registries have warned of since the last call, each text of each host once.
+    ///
+    /// They are for people to read; nothing follows from them (distribution-spec, "Warnings").
+    pub fn take_warnings(&self) -> Vec<RegistryWarning> {
+        self.inner.transport.take_warnings()
     }
 
     pub(crate) fn config(&self) -> &ClientConfig {

@@ -28,6 +28,7 @@ mod retry;
 mod token;
 mod transport;
 mod upload;
+mod warning;
 
 pub use blocking::Blocking;
 pub use client::{Client, ClientConfig};
@@ -41,3 +42,4 @@ pub use progress::{Observer, Silent, TransferEvent};
 pub use pull::PulledImage;
 pub use push::{BlobContent, BlobSource, Pushed};
 pub use retry::RetryPolicy;
+pub use warning::RegistryWarning;

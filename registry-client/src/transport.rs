@@ -18,7 +18,9 @@ use tokio::time::{sleep, timeout};
 use crate::error::{cause_text, printable};
 use crate::hosts::{Schemes, is_loopback};
 use crate::retry::parse_retry_after;
-use crate::{ClientConfig, ClientError, RegistryErrors, Result, TlsProblem};
+use crate::{
+    ClientConfig, ClientError, RegistryErrors, RegistryWarning, Result, TlsProblem, warning,
+};
 
 const MAX_REDIRECTS: usize = 10;
 const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
@@ -28,6 +30,7 @@ pub(crate) struct Transport {
     config: Arc<ClientConfig>,
     clients: Mutex<HashMap<Trust, reqwest::Client>>,
     schemes: Mutex<HashMap<String, &'static str>>,
+    warnings: Mutex<Vec<RegistryWarning>>,
 }
 
 /// What kind of connections a client of reqwest makes; there is one client for each kind.
@@ -71,6 +74,7 @@ impl Transport {
             config,
             clients: Mutex::default(),
             schemes: Mutex::default(),
+            warnings: Mutex::default(),
         }
     }
 
@@ -116,6 +120,11 @@ impl Transport {
         Err(first_error.unwrap_or_else(|| ClientError::Address {
             text: host.to_owned(),
         }))
+    }
+
+    /// What registries have warned of since the last call.
+    pub(crate) fn take_warnings(&self) -> Vec<RegistryWarning> {
+        std::mem::take(&mut lock(&self.warnings))
     }
 
     /// The scheme that has worked for a host.
@@ -220,11 +229,14 @@ impl Transport {
             }
         };
         match answer {
-            Ok(inner) => Ok(Answer {
-                inner,
-                host,
-                stall_timeout: self.config.stall_timeout,
-            }),
+            Ok(inner) => {
+                warning::note(&mut lock(&self.warnings), &host, inner.headers());
+                Ok(Answer {
+                    inner,
+                    host,
+                    stall_timeout: self.config.stall_timeout,
+                })
+            }
             Err(error) => Err(explain(error, &host, call.what)),
         }
     }

@@ -8,9 +8,9 @@ use rbuild_image::RepositoryName;
 use super::error::ApiError;
 use super::headers::{has_version, header_text, precondition};
 use super::receive::Incoming;
-use super::{App, Call, DIGEST, blobs, blocking, empty, receive, set};
+use super::{App, Call, DIGEST, blobs, blocking, empty, receive, set, warning};
 use crate::metadata::{ManifestName, ManifestRecord};
-use crate::service::PushManifest;
+use crate::service::{PushManifest, deprecation};
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
@@ -24,11 +24,14 @@ pub(super) async fn answer(
 ) -> Result<Response, ApiError> {
     match call.method {
         // On the spot: two look-ups in the page cache cost less than a change of thread.
-        Method::GET => Ok(show(&call, app.registry.manifest(&repository, &name)?)),
+        Method::GET => {
+            let record = app.registry.manifest(&repository, &name)?;
+            Ok(show(&call, &name, record))
+        }
         Method::HEAD => {
-            let registry = app.registry.clone();
-            let record = blocking(move || registry.stat_manifest(&repository, &name)).await?;
-            Ok(show(&call, record))
+            let (registry, asked) = (app.registry.clone(), name.clone());
+            let record = blocking(move || registry.stat_manifest(&repository, &asked)).await?;
+            Ok(show(&call, &name, record))
         }
         Method::PUT => put(app, call, body, repository, name).await,
         Method::DELETE => delete(app, repository, name).await,
@@ -36,7 +39,8 @@ pub(super) async fn answer(
     }
 }
 
-fn show(call: &Call, record: ManifestRecord) -> Response {
+fn show(call: &Call, name: &ManifestName, record: ManifestRecord) -> Response {
+    let deprecation = deprecation(name, &record);
     let etag = format!("\"{}\"", record.digest);
     let mut response = if has_version(&call.headers, &etag) {
         empty(StatusCode::NOT_MODIFIED)
@@ -58,6 +62,7 @@ fn show(call: &Call, record: ManifestRecord) -> Response {
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
+    warning::add(&mut response, deprecation);
     response
 }
 
@@ -103,6 +108,7 @@ async fn put(
     for tag in listed {
         set(&mut response, TAG, tag.as_str());
     }
+    warning::add(&mut response, pushed.warnings);
     Ok(response)
 }
 

@@ -45,6 +45,7 @@ mod send;
 pub mod stream;
 mod tags;
 mod uploads;
+mod warning;
 
 /// Longest address of a request, in bytes.
 const URI_BYTES: usize = 16 << 10;

@@ -7,7 +7,7 @@ use rbuild_image::{Digest, RepositoryName};
 use super::error::{ApiError, upload_range};
 use super::headers::content_length;
 use super::receive::{self, End, Incoming};
-use super::{App, Call, UPLOAD_ID, blobs, blocking, empty, range, set};
+use super::{App, Call, UPLOAD_ID, blobs, blocking, empty, range, set, warning};
 use crate::metadata::UploadId;
 use crate::service::UploadWriter;
 
@@ -45,7 +45,9 @@ pub(super) async fn start(
     let registry = app.registry.clone();
     let target = repository.clone();
     let id = blocking(move || registry.start_upload(&target, algorithm)).await?;
-    Ok(progress(StatusCode::ACCEPTED, &repository, &id, 0))
+    let mut response = progress(StatusCode::ACCEPTED, &repository, &id, 0);
+    warning::add(&mut response, app.registry.space_warning());
+    Ok(response)
 }
 
 /// Everything about one upload.

@@ -3,7 +3,7 @@
 use rbuild_image::{Digest, RepositoryName, Tag};
 
 use super::parse::{Refusal, parse};
-use super::{Error, Registry, Result};
+use super::{Error, Registry, Result, Warning};
 use crate::metadata::{
     Freed, ManifestName, ManifestRecord, NewManifest, Precondition, PutManifest, Removal,
 };
@@ -30,6 +30,8 @@ pub struct PushedManifest {
     pub digest: Digest,
     /// The manifest that it refers to as its subject.
     pub subject: Option<Digest>,
+    /// What is odd about it.
+    pub warnings: Vec<Warning>,
 }
 
 impl Registry {
@@ -87,7 +89,14 @@ impl Registry {
             .metadata()
             .put_manifest(repository, &manifest, self.delays())?
         {
-            PutManifest::Stored => Ok(PushedManifest { digest, subject }),
+            PutManifest::Stored => Ok(PushedManifest {
+                digest,
+                subject,
+                // It is stored, whatever there is to say about it.
+                warnings: self
+                    .push_warnings(repository, subject, &manifest.edges)
+                    .unwrap_or_default(),
+            }),
             PutManifest::Missing(edges) => Err(Error::ReferencesUnknown(
                 edges.into_iter().map(|edge| edge.target).collect(),
             )),

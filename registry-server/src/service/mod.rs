@@ -22,6 +22,7 @@ pub(crate) mod parse;
 mod referrer;
 mod tag;
 mod upload;
+mod warning;
 
 pub use blob::{Content, OpenBlob};
 pub use collect::Collected;
@@ -30,6 +31,7 @@ pub use manifest::{PushManifest, PushedManifest};
 pub use parse::Sparse;
 pub use referrer::Referrers;
 pub use upload::UploadWriter;
+pub use warning::{DEPRECATED, Warning, deprecation};
 
 /// Blobs up to this many bytes are kept in the database: they share the commit of their record.
 pub const SMALL_BLOB: usize = 64 << 10;
@@ -144,20 +146,26 @@ impl Registry {
 
     /// Refuses what would fill the disk to the point where reads and deletes fail.
     fn check_space(&self) -> Result<()> {
-        let disk = rustix::fs::statvfs(&self.0.disk).map_err(std::io::Error::from)?;
-        let total_bytes = disk.f_blocks.saturating_mul(disk.f_frsize);
-        let limits = self.limits();
-        let share = total_bytes / 100 * limits.reserve_percent;
-        if disk.f_bavail.saturating_mul(disk.f_frsize) < limits.reserve_bytes.min(share) {
+        let (free, reserve) = self.space()?;
+        if free < reserve {
             return Err(Error::NoSpace);
         }
         Ok(())
     }
 
+    /// Free bytes on the disk of the blobs, and those that pushes must leave.
+    fn space(&self) -> Result<(u64, u64)> {
+        let disk = rustix::fs::statvfs(&self.0.disk).map_err(std::io::Error::from)?;
+        let total_bytes = disk.f_blocks.saturating_mul(disk.f_frsize);
+        let limits = self.limits();
+        let share = total_bytes / 100 * limits.reserve_percent;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        Ok((free, limits.reserve_bytes.min(share)))
+    }
+
     /// Free bytes on the disk of the blobs.
     pub fn free_bytes(&self) -> Result<u64> {
-        let disk = rustix::fs::statvfs(&self.0.disk).map_err(std::io::Error::from)?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        Ok(self.space()?.0)
     }
 }
 
