@@ -44,7 +44,7 @@ struct Arguments {
 enum Task {
     /// Check the rules of the house that no compiler checks.
     Tidy,
-    /// Install what a task needs, from Debian's packages.
+    /// Install what a task needs: Debian's packages; for `clients`, Go modules.
     Setup {
         /// What the machine is to be made ready for.
         #[arg(long = "for", value_enum, default_value = "test")]
@@ -56,7 +56,7 @@ enum Task {
     Demo,
     /// Run every test: the workspace's, those against other engines, and the comparison.
     Test,
-    /// Let docker, podman, containerd, skopeo and umoci pull, run and unpack what rbuild built.
+    /// Let docker, podman, containerd, skopeo, umoci, crane and oras use what rbuild built and the registry.
     Peers(Against),
     /// Run the conformance program of the distribution specification against the registry.
     Conformance(conformance::Options),
@@ -112,7 +112,7 @@ fn run(task: Task) -> Result<()> {
             peers::run(binaries, against.filter.clone())
         }),
         Task::Conformance(options) => conformance::run(&Binaries::build(Profile::Debug)?, &options),
-        Task::Faults(options) => faults::run(&Binaries::build(options.profile())?, &options),
+        Task::Faults(options) => faults::run(&options),
         Task::Compare { peer, against } => {
             let peers = peer.map_or_else(|| vec![Peer::Docker, Peer::Buildah], |peer| vec![peer]);
             as_root(&against, |binaries| {

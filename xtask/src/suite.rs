@@ -50,7 +50,10 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn require() -> String {
+    // What the caller wants besides, such as the clients that are written in Go.
+    let besides = std::env::var("RBUILD_REQUIRE").unwrap_or_default();
     let mut names = CAPABILITIES.to_vec();
+    names.extend(besides.split(',').filter(|name| !name.is_empty()));
     if is_root() {
         names.push("root");
     }

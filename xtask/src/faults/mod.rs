@@ -1,11 +1,12 @@
 //! Faults on purpose: the real registry is killed, starved, lied to and damaged, and must lose nothing that it acknowledged.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Result;
 
 use crate::report::Report;
-use crate::workspace::{Binaries, Profile, Scratch, is_root, which};
+use crate::workspace::{Binaries, Profile, Scratch, is_root, run_as_root, which};
 
 mod chunks;
 mod client;
@@ -87,8 +88,17 @@ const DISK_CASES: [(&str, Case); 4] = [
     ("power/lost", power::lost),
 ];
 
-/// Runs all cases against `registry`.
-pub(crate) fn run(binaries: &Binaries, options: &Options) -> Result<()> {
+/// Runs all cases; through sudo, if root must be there and is not.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let binaries = Binaries::build(options.profile())?;
+    if !is_root() && is_required("root") {
+        let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+        return run_as_root(&binaries, &arguments);
+    }
+    run_cases(&binaries, options)
+}
+
+fn run_cases(binaries: &Binaries, options: &Options) -> Result<()> {
     let seed = options.seed.unwrap_or_else(seed_of_now);
     println!("faults: --rounds {} --seed {seed}", options.rounds);
     let faults = Faults {
@@ -115,11 +125,16 @@ pub(crate) fn run(binaries: &Binaries, options: &Options) -> Result<()> {
     report.finish("faults")
 }
 
+/// Whether `RBUILD_REQUIRE` names the capability.
+fn is_required(capability: &str) -> bool {
+    let required = std::env::var("RBUILD_REQUIRE").unwrap_or_default();
+    required.split(',').any(|name| name == capability)
+}
+
 /// Whether the machine has a capability; panics if it lacks one that must be there.
 fn able(capability: &str, has: bool, what: &str) -> bool {
-    let required = std::env::var("RBUILD_REQUIRE").unwrap_or_default();
     assert!(
-        has || !required.split(',').any(|name| name == capability),
+        has || !is_required(capability),
         "RBUILD_REQUIRE wants `{capability}`, which this machine lacks"
     );
     if !has {
