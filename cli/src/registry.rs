@@ -261,6 +261,14 @@ impl Source {
         }
     }
 
+    /// Shows what registries have warned of, if any was asked.
+    pub(crate) fn show_warnings(&self) {
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = &*client {
+            self.session.show_warnings(client);
+        }
+    }
+
     fn client(&self) -> Outcome<Arc<Blocking>> {
         let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = &*client {

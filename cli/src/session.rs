@@ -77,6 +77,13 @@ impl Session {
         Blocking::new(Client::new(config)).doing(|| "cannot start the registry client")
     }
 
+    /// Shows what registries have warned of; once nothing else is being drawn.
+    pub(crate) fn show_warnings(&self, client: &Blocking) {
+        for warning in client.client().take_warnings() {
+            self.printer.warning(&warning.to_string());
+        }
+    }
+
     /// Where credentials are kept.
     pub(crate) fn credentials(&self) -> DockerConfig {
         let chosen = self.global.config.clone();

@@ -48,9 +48,10 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
     let store = session.store()?;
     // The build holds the store itself; this is for the push behind it.
     let _working = store.session().doing(|| "cannot lock the local store")?;
+    let registries = Arc::new(Source::new(session.clone(), store.clone()));
     let env = Environment {
         cache: Arc::new(FsCacheIndex::open(store.dir(Area::Cache))),
-        source: Arc::new(Source::new(session.clone(), store.clone())),
+        source: Arc::clone(&registries) as _,
         executor: Arc::new(sandbox::executor(&store)),
         cancel: session.interrupt.watch().clone(),
         store: store.clone(),
@@ -66,6 +67,7 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
     if matches!(progress, Progress::Auto | Progress::Tty | Progress::Plain) {
         warnings.extend(findings);
         show_warnings(session, &source, warnings);
+        registries.show_warnings();
     } else if progress == Progress::Rawjson {
         warnings.extend(findings);
         show(session, progress, &source, &warnings);

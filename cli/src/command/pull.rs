@@ -19,6 +19,7 @@ pub(crate) fn run(args: &PullArgs, session: &Session) -> Outcome {
     let transfers = Transfers::start(session.printer, args.quiet, "pull");
     let image = registry::pull(&client, session, &store, &args.name, &platform, &transfers);
     transfers.finish();
+    session.show_warnings(&client);
     let image = image?;
     let printer = session.printer;
     let config = image.config.value();

@@ -47,6 +47,7 @@ pub(crate) fn push_names(
         let transfers = Transfers::start(session.printer, quiet, "push");
         let sent = send::push(&client, session, store, name, &descriptor, &transfers);
         transfers.finish();
+        session.show_warnings(&client);
         let Sent { manifest } = sent?;
         digests.push(manifest.digest);
         let tag = name.tag.as_ref().map_or("latest", |tag| tag.as_str());

@@ -76,6 +76,7 @@ fn image(store: &LocalStore, session: &Session, text: &str) -> Outcome<Found> {
         let pulled =
             crate::registry::pull(&client, session, store, &reference, &platform, &transfers);
         transfers.finish();
+        session.show_warnings(&client);
         pulled?;
     }
     Session::find(store, text)

@@ -149,6 +149,32 @@ fn a_base_image_is_pulled_once_for_builds() {
 }
 
 #[test]
+fn what_a_registry_warns_of_is_shown() {
+    let Some(mut world) = World::with_busybox() else {
+        return;
+    };
+    world.start_registry();
+    world.quietly(&["tag", "busybox", "REGISTRY/app:1"]);
+    let pushed = world.quietly(&["push", "REGISTRY/app:1"]);
+    assert!(!pushed.stderr.contains("warning:"), "{}", pushed.stderr);
+    world.deprecate("app", "1", "use app:2");
+    world.write(
+        "ctx/Dockerfile",
+        &format!("FROM {}/app:1\n", world.registry()),
+    );
+    for (root, arguments) in [
+        ("pulls", &["pull", "REGISTRY/app:1"][..]),
+        ("builds", &["build", "-t", "x", "ctx"]),
+    ] {
+        let done = world.quietly(&[&["--root", root], arguments].concat());
+        assert_eq!(done.code, Some(0), "{done:?}");
+        let want = "tag 1 is deprecated: use app:2";
+        assert_eq!(done.stderr.matches(want).count(), 1, "{}", done.stderr);
+        assert!(!done.stdout.contains(want), "{}", done.stdout);
+    }
+}
+
+#[test]
 fn a_build_pushes_what_it_made() {
     let Some(mut world) = World::with_busybox() else {
         return;

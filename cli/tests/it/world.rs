@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use rbuild_registry_server::config::Config;
+use rbuild_registry_server::metadata::{ManifestName, Precondition};
 use rbuild_registry_server::serve::{self, Running};
+use rbuild_registry_server::service::{DEPRECATED, PushManifest};
 
 use crate::normal::Normaliser;
 
@@ -85,6 +87,25 @@ impl World {
         let mut config = Config::new(self.path("registry"));
         config.listen = ([127, 0, 0, 1], 0).into();
         self.registry = Some(serve::start(&config).expect("start"));
+    }
+
+    /// Marks an image of the registry as deprecated.
+    pub(crate) fn deprecate(&self, repository: &str, tag: &str, reason: &str) {
+        let registry = self.registry.as_ref().expect("a registry").registry();
+        let repository = repository.parse().expect("a repository");
+        let name = ManifestName::Tag(tag.parse().expect("a tag"));
+        let record = registry.manifest(&repository, &name).expect("a manifest");
+        let mut manifest: serde_json::Value =
+            serde_json::from_slice(&record.content).expect("JSON");
+        manifest["annotations"] = serde_json::json!({ DEPRECATED: reason });
+        let push = PushManifest {
+            digest: None,
+            tags: vec![tag.parse().expect("a tag")],
+            precondition: Precondition::None,
+            content_type: Some(record.media_type),
+            content: manifest.to_string().into_bytes(),
+        };
+        registry.put_manifest(&repository, push).expect("pushed");
     }
 
     pub(crate) fn registry(&self) -> String {
