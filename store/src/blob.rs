@@ -235,6 +235,12 @@ pub trait Ingest: Write + Send + fmt::Debug {
     /// Bytes written so far.
     fn offset(&self) -> u64;
 
+    /// Whether writing so many bytes would not wait for a disk: then it can be done where nobody may wait.
+    fn takes(&self, bytes: usize) -> bool {
+        let _ = bytes;
+        false
+    }
+
     /// Makes what was written so far survive a crash (in a durable store), and tells how to go on from here.
     fn checkpoint(&mut self) -> io::Result<Checkpoint>;
 

@@ -10,11 +10,15 @@ use http_body_util::BodyExt;
 
 use super::blocking;
 use super::error::ApiError;
-use crate::service::{Error, SMALL_BLOB, UploadWriter};
+use crate::service::{Error, UploadWriter};
 
 /// Bytes that are handed to a writing thread at once, so that the change of thread costs little.
 /// Twice as many are in memory: those that are written, and those that are read meanwhile.
 const BATCH: usize = 256 << 10;
+
+/// Bytes that are hashed before other requests of the same thread get their turn: well below a millisecond.
+/// Each turn wakes another thread up, so it is not smaller.
+const TURN: usize = 1 << 20;
 
 /// Bytes of a body that are read and thrown away after an early answer.
 const LINGER: usize = 64 << 20;
@@ -114,43 +118,74 @@ pub(super) async fn stream(
     idle: Duration,
 ) -> Result<(UploadWriter, End), ApiError> {
     let mut left = limit;
-    let mut batch = Vec::new();
-    let mut held = 0;
-    // As long as everything fits into memory, no other thread is needed.
-    let room = SMALL_BLOB.saturating_sub(usize::try_from(writer.offset()).unwrap_or(usize::MAX));
-    let mut end = None;
-    while end.is_none() && held <= room {
-        end = read_one(&mut body, idle, &mut left, &mut batch, &mut held).await;
-    }
-    if held <= room
-        && let Some(end) = end
-    {
-        for bytes in batch {
-            writer.write(&bytes)?;
-        }
-        return Ok((writer, end));
-    }
-    // A thread is taken only while there is something to write: slow clients hold none.
+    let mut batch = Batch::default();
+    let mut since_turn = 0;
     loop {
-        let full = std::mem::take(&mut batch);
+        if batch.bytes.is_empty() {
+            match read_one(&mut body, idle, &mut left).await {
+                Ok(bytes) => batch.push(bytes),
+                Err(end) => return Ok((writer, end)),
+            }
+        }
+        if writer.takes(batch.length) {
+            // Hashing and copying cost less than a change of thread, but others must get their turn.
+            since_turn += batch.length;
+            for bytes in batch.take() {
+                writer.write(&bytes)?;
+            }
+            if since_turn >= TURN {
+                since_turn = 0;
+                tokio::task::yield_now().await;
+            }
+            continue;
+        }
+        // A thread is taken only while there is something to wait for: slow clients hold none.
+        let full = batch.take();
         let writing = blocking(move || {
             for bytes in full {
                 writer.write(&bytes)?;
             }
             Ok(writer)
         });
+        let mut end = None;
         let reading = async {
-            held = 0;
-            while end.is_none() && held < BATCH {
-                end = read_one(&mut body, idle, &mut left, &mut batch, &mut held).await;
+            while end.is_none() && batch.length < BATCH {
+                match read_one(&mut body, idle, &mut left).await {
+                    Ok(bytes) => batch.push(bytes),
+                    Err(reached) => end = Some(reached),
+                }
             }
         };
         writer = both(writing, reading).await?;
-        if batch.is_empty()
-            && let Some(end) = end
-        {
-            return Ok((writer, end));
+        if let Some(end) = end {
+            let rest = batch.take();
+            let writer = blocking(move || {
+                for bytes in rest {
+                    writer.write(&bytes)?;
+                }
+                Ok(writer)
+            });
+            return Ok((writer.await?, end));
         }
+    }
+}
+
+/// Bytes that wait to be written.
+#[derive(Debug, Default)]
+struct Batch {
+    bytes: Vec<Bytes>,
+    length: usize,
+}
+
+impl Batch {
+    fn push(&mut self, bytes: Bytes) {
+        self.length += bytes.len();
+        self.bytes.push(bytes);
+    }
+
+    fn take(&mut self) -> Vec<Bytes> {
+        self.length = 0;
+        std::mem::take(&mut self.bytes)
     }
 }
 
@@ -170,26 +205,20 @@ async fn both<T>(
     }
 }
 
-/// Reads one frame into the batch; tells if the body is over.
-async fn read_one(
-    body: &mut Incoming,
-    idle: Duration,
-    left: &mut u64,
-    batch: &mut Vec<Bytes>,
-    held: &mut usize,
-) -> Option<End> {
+/// The next bytes of a body, which take from `left`; an error tells how it ended.
+async fn read_one(body: &mut Incoming, idle: Duration, left: &mut u64) -> Result<Bytes, End> {
     match body.next(idle).await {
-        Ok(None) => Some(End::Complete),
-        Ok(Some(bytes)) if bytes.len() as u64 > *left => Some(End::Broken(ApiError::size_invalid(
-            "the body is longer than its headers say; nothing of what is too much was kept",
-        ))),
-        Ok(Some(bytes)) => {
-            *left -= bytes.len() as u64;
-            *held += bytes.len();
-            batch.push(bytes);
-            None
-        }
-        Err(error) => Some(End::Broken(error)),
+        Ok(None) => Err(End::Complete),
+        Ok(Some(bytes)) => match left.checked_sub(bytes.len() as u64) {
+            Some(rest) => {
+                *left = rest;
+                Ok(bytes)
+            }
+            None => Err(End::Broken(ApiError::size_invalid(
+                "the body is longer than its headers say; nothing of what is too much was kept",
+            ))),
+        },
+        Err(error) => Err(End::Broken(error)),
     }
 }
 

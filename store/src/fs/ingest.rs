@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use rbuild_image::{Algorithm, Hasher};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use super::behind::{Behind, Pool};
 use super::layout::{Layout, at, sync_directory};
 use super::{Durability, hash_file, seal};
 use crate::{BlobInfo, Checkpoint, CommitError, Expected, Ingest, IngestId};
@@ -20,17 +21,22 @@ pub(super) struct FileIngest {
     durability: Durability,
     id: IngestId,
     path: PathBuf,
+    /// Dropped before the file, whose lock keeps others away until everything on its way has arrived.
+    behind: Option<Behind>,
     /// Locked for as long as it is open.
     file: File,
     algorithm: Algorithm,
     hasher: Hasher,
+    /// Bytes that were taken; some may still be on their way into the file.
     offset: u64,
+    pool: Pool,
 }
 
 impl FileIngest {
     pub(super) fn create(
         layout: Arc<Layout>,
         durability: Durability,
+        pool: Pool,
         algorithm: Algorithm,
     ) -> io::Result<Self> {
         let id = IngestId::random()?;
@@ -60,12 +66,15 @@ impl FileIngest {
             algorithm,
             hasher: algorithm.hasher(),
             offset: 0,
+            pool,
+            behind: None,
         })
     }
 
     pub(super) fn resume(
         layout: Arc<Layout>,
         durability: Durability,
+        pool: Pool,
         id: &IngestId,
         checkpoint: Option<&Checkpoint>,
     ) -> io::Result<Option<Self>> {
@@ -98,7 +107,6 @@ impl FileIngest {
             Some(hasher) => hasher,
             None => hash_prefix(&mut file, algorithm, offset).map_err(at(&path))?,
         };
-        file.seek(SeekFrom::Start(offset)).map_err(at(&path))?;
         Ok(Some(Self {
             layout,
             durability,
@@ -108,10 +116,21 @@ impl FileIngest {
             algorithm,
             hasher,
             offset,
+            pool,
+            behind: None,
         }))
     }
 
+    /// Waits until all bytes are in the file.
+    fn flush_behind(&mut self) -> io::Result<()> {
+        match &mut self.behind {
+            Some(behind) => behind.flush(&self.file).map_err(at(&self.path)),
+            None => Ok(()),
+        }
+    }
+
     fn try_commit(&mut self, expected: Expected) -> Result<BlobInfo, CommitError> {
+        self.flush_behind()?;
         let wanted = expected.digest().map_or(self.algorithm, |d| d.algorithm());
         let digest = if wanted == self.algorithm {
             self.hasher.clone().finish()
@@ -140,16 +159,31 @@ impl FileIngest {
     }
 }
 
+impl Drop for FileIngest {
+    /// Whoever takes it up finds everything that was written.
+    fn drop(&mut self) {
+        // Without the last bytes it goes on from an earlier place.
+        let _ = self.flush_behind();
+    }
+}
+
 impl Write for FileIngest {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(buffer)?;
+        // What is not made durable had better stay in the page cache, where its reader finds it.
+        if self.behind.is_none() && self.durability == Durability::Durable {
+            self.behind = Behind::new(&self.pool);
+        }
+        let count = match &mut self.behind {
+            Some(behind) => behind.write(&self.file, &self.path, self.offset, buffer)?,
+            None => self.file.write_at(buffer, self.offset)?,
+        };
         self.hasher.update(&buffer[..count]);
         self.offset += count as u64;
         Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.flush_behind()
     }
 }
 
@@ -162,7 +196,14 @@ impl Ingest for FileIngest {
         self.offset
     }
 
+    fn takes(&self, bytes: usize) -> bool {
+        self.behind
+            .as_ref()
+            .is_some_and(|behind| behind.takes(bytes))
+    }
+
     fn checkpoint(&mut self) -> io::Result<Checkpoint> {
+        self.flush_behind()?;
         if self.durability == Durability::Durable {
             self.file.sync_data().map_err(at(&self.path))?;
         }
@@ -182,7 +223,8 @@ impl Ingest for FileIngest {
         outcome
     }
 
-    fn abort(self: Box<Self>) -> io::Result<()> {
+    fn abort(mut self: Box<Self>) -> io::Result<()> {
+        self.behind = None;
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&self.path)(error)),
             _ => Ok(()),

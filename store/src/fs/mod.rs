@@ -28,9 +28,11 @@ use std::time::SystemTime;
 use rbuild_image::{Algorithm, Digest};
 
 use crate::{BlobInfo, BlobReader, BlobStore, Checkpoint, Ingest, IngestId};
+use behind::Pool;
 use layout::{Layout, at};
 use seal::Trust;
 
+mod behind;
 mod ingest;
 mod layout;
 mod seal;
@@ -52,6 +54,7 @@ pub enum Durability {
 pub struct FsBlobStore {
     layout: Arc<Layout>,
     durability: Durability,
+    pool: Pool,
 }
 
 /// What [`FsBlobStore::verify`] found.
@@ -97,6 +100,7 @@ impl FsBlobStore {
         Ok(Self {
             layout: Arc::new(layout),
             durability,
+            pool: Pool::default(),
         })
     }
 
@@ -106,6 +110,7 @@ impl FsBlobStore {
         Self {
             layout: Arc::clone(&self.layout),
             durability,
+            pool: self.pool.clone(),
         }
     }
 
@@ -244,6 +249,7 @@ impl BlobStore for FsBlobStore {
         Ok(Box::new(ingest::FileIngest::create(
             Arc::clone(&self.layout),
             self.durability,
+            self.pool.clone(),
             algorithm,
         )?))
     }
@@ -253,8 +259,13 @@ impl BlobStore for FsBlobStore {
         id: &IngestId,
         checkpoint: Option<&Checkpoint>,
     ) -> io::Result<Option<Box<dyn Ingest>>> {
-        let resumed =
-            ingest::FileIngest::resume(Arc::clone(&self.layout), self.durability, id, checkpoint)?;
+        let resumed = ingest::FileIngest::resume(
+            Arc::clone(&self.layout),
+            self.durability,
+            self.pool.clone(),
+            id,
+            checkpoint,
+        )?;
         Ok(resumed.map(|ingest| Box::new(ingest) as Box<dyn Ingest>))
     }
 
