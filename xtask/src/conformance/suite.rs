@@ -39,7 +39,7 @@ pub(super) const PROGRAM: Program = Program {
     sum: "h1:jL+CgYEEZluGb08ZcLpEyhn389kNMlwrWOHaIqXazq0=",
     package: ".",
     kind: Kind::Tests,
-    needs: (1, 17),
+    needs: (1, 19),
 };
 
 /// How [`PROGRAM`] is run: all four of its workflows.
