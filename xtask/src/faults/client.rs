@@ -1,10 +1,10 @@
-//! A client that pushes, moves tags and deletes them at random, and remembers what it was told.
+//! A client that pushes, mounts, refers, moves tags and deletes at random, and remembers what it was told.
 
 use anyhow::{Result, bail};
 use serde_json::json;
 
 use super::content::{Content, Random, digest};
-use super::ledger::{Image, Ledger, Upload};
+use super::ledger::{Image, Ledger, Pair, Upload};
 use super::wire::{self, Answer};
 
 /// What became of a step.
@@ -63,10 +63,13 @@ impl Client {
 
     /// Does one random thing.
     pub(super) fn step(&mut self, address: &str) -> Result<Outcome> {
-        match self.random.below(10) {
+        match self.random.below(16) {
             0..=2 => self.push_whole(address),
             3..=5 => self.push_chunks(address),
             6..=8 => self.push_image(address),
+            9 | 10 => self.mount(address),
+            11 | 12 => self.push_and_delete(address),
+            13 | 14 => self.refer(address),
             _ => self.delete_tag(address),
         }
     }
@@ -77,6 +80,9 @@ impl Client {
             Self::push_whole,
             Self::push_chunks,
             Self::push_image,
+            Self::mount,
+            Self::push_and_delete,
+            Self::refer,
             Self::delete_tag,
         ] {
             let outcome = step(self, address)?;
@@ -153,18 +159,103 @@ impl Client {
                 other => return Ok(other),
             }
         }
-        let manifest = manifest(&blobs);
+        let manifest = manifest(&blobs, None);
         let image = Image { manifest, blobs };
         let tag = format!("t{}", self.random.below(4));
         let path = format!("/v2/{}/manifests/{tag}", self.ledger.repository);
         let place = self.ledger.tags.entry(tag).or_default();
         place.open.push(Some(image.clone()));
-        let headers = [("Content-Type", "application/vnd.oci.image.manifest.v1+json")];
-        let answer = wire::send(address, "PUT", &path, &headers, &image.manifest);
-        acknowledged!(answer, 201);
+        acknowledged!(put(address, &path, &image), 201);
         place.open.clear();
         place.known = Some(image.clone());
         self.ledger.images.push(image);
+        Ok(Outcome::Done)
+    }
+
+    /// Mounts the blob that was acknowledged last in a second repository.
+    fn mount(&mut self, address: &str) -> Result<Outcome> {
+        let Some(content) = self.ledger.blobs.last().copied() else {
+            return Ok(Outcome::Done);
+        };
+        let path = format!(
+            "/v2/{}/blobs/uploads/?mount={}&from={}",
+            self.ledger.second(),
+            digest(&content.bytes()),
+            self.ledger.repository
+        );
+        acknowledged!(wire::send(address, "POST", &path, &[], b""), 201);
+        self.ledger.mounted.push(content);
+        Ok(Outcome::Done)
+    }
+
+    /// A small image of its own; `Err`: what became of its push instead.
+    fn small_image(
+        &mut self,
+        address: &str,
+        subject: Option<&Image>,
+    ) -> Result<Result<Image, Outcome>> {
+        let config = Content::new(&mut self.random, 150);
+        let outcome = self.push(address, config)?;
+        let blobs = vec![config];
+        let manifest = manifest(&blobs, subject);
+        Ok(match outcome {
+            Outcome::Done => Ok(Image { manifest, blobs }),
+            other => Err(other),
+        })
+    }
+
+    /// Pushes a manifest with two tags at once, and mostly deletes it again: all of it, or nothing.
+    fn push_and_delete(&mut self, address: &str) -> Result<Outcome> {
+        let image = match self.small_image(address, None)? {
+            Ok(image) => image,
+            Err(outcome) => return Ok(outcome),
+        };
+        let number = self.ledger.pairs.len();
+        let tags = [format!("a{number}"), format!("b{number}")];
+        let path = format!(
+            "/v2/{}/manifests/{}",
+            self.ledger.repository,
+            digest(&image.manifest)
+        );
+        let with_tags = format!("{path}?tag={}&tag={}", tags[0], tags[1]);
+        let answer = put(address, &with_tags, &image);
+        self.ledger.pairs.push(Pair {
+            image,
+            tags,
+            here: None,
+        });
+        acknowledged!(answer, 201);
+        self.pair_is(Some(true));
+        if self.random.below(4) == 0 {
+            return Ok(Outcome::Done);
+        }
+        self.pair_is(None);
+        acknowledged!(wire::send(address, "DELETE", &path, &[], b""), 202);
+        self.pair_is(Some(false));
+        Ok(Outcome::Done)
+    }
+
+    fn pair_is(&mut self, here: Option<bool>) {
+        if let Some(pair) = self.ledger.pairs.last_mut() {
+            pair.here = here;
+        }
+    }
+
+    /// Pushes a manifest that refers to the one that was acknowledged last.
+    fn refer(&mut self, address: &str) -> Result<Outcome> {
+        let Some(subject) = self.ledger.images.last().cloned() else {
+            return Ok(Outcome::Done);
+        };
+        let image = match self.small_image(address, Some(&subject))? {
+            Ok(image) => image,
+            Err(outcome) => return Ok(outcome),
+        };
+        let name = digest(&image.manifest);
+        let path = format!("/v2/{}/manifests/{name}", self.ledger.repository);
+        acknowledged!(put(address, &path, &image), 201);
+        self.ledger
+            .referrers
+            .push((digest(&subject.manifest), image));
         Ok(Outcome::Done)
     }
 
@@ -182,8 +273,14 @@ impl Client {
     }
 }
 
+/// Pushes the manifest to this path.
+fn put(address: &str, path: &str, image: &Image) -> std::io::Result<Answer> {
+    let headers = [("Content-Type", "application/vnd.oci.image.manifest.v1+json")];
+    wire::send(address, "PUT", path, &headers, &image.manifest)
+}
+
 /// A manifest of an image; the first blob is the config.
-pub(super) fn manifest(blobs: &[Content]) -> Vec<u8> {
+pub(super) fn manifest(blobs: &[Content], subject: Option<&Image>) -> Vec<u8> {
     let descriptor = |blob: &Content, kind: &str| {
         let bytes = blob.bytes();
         json!({
@@ -198,14 +295,20 @@ pub(super) fn manifest(blobs: &[Content]) -> Vec<u8> {
         .map(|blob| descriptor(blob, "layer.v1.tar"))
         .collect();
     let config = blobs.first().map(|blob| descriptor(blob, "config.v1+json"));
-    json!({
+    let mut manifest = json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": config,
         "layers": layers,
-    })
-    .to_string()
-    .into_bytes()
+    });
+    if let Some(subject) = subject {
+        manifest["subject"] = json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": digest(&subject.manifest),
+            "size": subject.manifest.len(),
+        });
+    }
+    manifest.to_string().into_bytes()
 }
 
 /// Fails unless every step was acknowledged.

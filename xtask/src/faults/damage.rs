@@ -111,7 +111,7 @@ pub(super) fn in_the_database(faults: &Faults) -> Result<()> {
     let mut random = Random::new(faults.seed, 9);
     let small = random.bytes(500);
     let config = super::content::Content::new(&mut random, 64);
-    let manifest = super::client::manifest(&[config]);
+    let manifest = super::client::manifest(&[config], None);
     let headers = [("Content-Type", "application/vnd.oci.image.manifest.v1+json")];
     let tag = format!("/v2/{REPOSITORY}/manifests/v1");
     let push = |address: &str| -> Result<()> {

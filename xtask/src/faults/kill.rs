@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use super::Faults;
 use super::client::{Client, Outcome};
 use super::content::{Random, digest};
+use super::ledger::Seen;
 use super::server::{Server, Setup, eventually};
 use super::wire;
 
@@ -21,16 +22,16 @@ pub(super) fn rounds(faults: &Faults) -> Result<()> {
     let mut clients: Vec<Client> = (0..CLIENTS)
         .map(|number| Client::new(format!("kill/c{number}"), faults.seed, number))
         .collect();
-    let mut seen = vec![(0, 0); clients.len()];
+    let mut seen = vec![Seen::default(); clients.len()];
     for round in 0..faults.rounds {
         let server = setup.start().with_context(|| format!("round {round}"))?;
-        for (client, (blobs, images)) in clients.iter_mut().zip(&mut seen) {
+        for (client, seen) in clients.iter_mut().zip(&mut seen) {
             client
                 .ledger
-                .check_after(server.address(), *blobs, *images)
+                .check_after(server.address(), *seen)
                 .and_then(|()| client.ledger.finish_uploads(server.address()))
                 .with_context(|| format!("after the kill of round {round}"))?;
-            (*blobs, *images) = (client.ledger.blobs.len(), client.ledger.images.len());
+            *seen = client.ledger.seen();
         }
         let leftovers = setup.ingests()?.len();
         let bound = round * usize::try_from(CLIENTS)?;

@@ -25,6 +25,27 @@ pub(super) struct Place {
     pub(super) open: Vec<Option<Image>>,
 }
 
+/// A manifest under two tags that were set with it, all or nothing, and deleted with it.
+#[derive(Debug, Clone)]
+pub(super) struct Pair {
+    /// The manifest.
+    pub(super) image: Image,
+    /// Its tags.
+    pub(super) tags: [String; 2],
+    /// Whether the last answer said that it is here. `None`: the last request had no answer.
+    pub(super) here: Option<bool>,
+}
+
+/// How much of a ledger was looked at.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Seen {
+    blobs: usize,
+    images: usize,
+    mounted: usize,
+    pairs: usize,
+    referrers: usize,
+}
+
 /// An upload that is not ended.
 #[derive(Debug, Clone)]
 pub(super) struct Upload {
@@ -51,35 +72,106 @@ pub(super) struct Ledger {
     pub(super) tags: BTreeMap<String, Place>,
     /// Uploads under way.
     pub(super) uploads: Vec<Upload>,
+    /// Blobs whose mount in [`Self::second`] was acknowledged.
+    pub(super) mounted: Vec<Content>,
+    /// Manifests that were pushed and deleted with their tags.
+    pub(super) pairs: Vec<Pair>,
+    /// Digests of subjects, and of manifests that were acknowledged to refer to them.
+    pub(super) referrers: Vec<(String, Image)>,
 }
 
 impl Ledger {
     /// How many things were acknowledged.
     pub(super) fn len(&self) -> usize {
-        self.blobs.len() + self.images.len() + self.uploads.len()
+        let kept = self.blobs.len() + self.images.len() + self.uploads.len();
+        kept + self.mounted.len() + self.pairs.len() + self.referrers.len()
+    }
+
+    /// The repository that blobs are mounted in.
+    pub(super) fn second(&self) -> String {
+        format!("{}/second", self.repository)
+    }
+
+    /// Everything that is here now.
+    pub(super) const fn seen(&self) -> Seen {
+        Seen {
+            blobs: self.blobs.len(),
+            images: self.images.len(),
+            mounted: self.mounted.len(),
+            pairs: self.pairs.len(),
+            referrers: self.referrers.len(),
+        }
     }
 
     /// Reads all of it.
     pub(super) fn check(&self, address: &str) -> Result<()> {
-        self.check_after(address, 0, 0)
+        self.check_after(address, Seen::default())
     }
 
-    /// Reads what was acknowledged after the first so many blobs and manifests; tags and uploads always.
-    pub(super) fn check_after(&self, address: &str, blobs: usize, images: usize) -> Result<()> {
-        for content in self.blobs.iter().skip(blobs) {
+    /// Reads what was acknowledged since; tags and uploads always.
+    pub(super) fn check_after(&self, address: &str, seen: Seen) -> Result<()> {
+        for content in self.blobs.iter().skip(seen.blobs) {
             wire::check_blob(address, &self.repository, &content.bytes())
                 .context("an acknowledged blob is lost")?;
         }
         for content in &self.open {
             self.check_open(address, *content)?;
         }
-        for image in self.images.iter().skip(images) {
+        for image in self.images.iter().skip(seen.images) {
             self.check_image(address, image, &digest(&image.manifest))
                 .context("an acknowledged manifest is lost")?;
         }
         for (tag, place) in &self.tags {
             self.check_tag(address, tag, place)
                 .with_context(|| format!("tag {}:{tag}", self.repository))?;
+        }
+        for content in self.mounted.iter().skip(seen.mounted) {
+            wire::check_blob(address, &self.second(), &content.bytes())
+                .context("an acknowledged mount is lost")?;
+        }
+        for pair in self.pairs.iter().skip(seen.pairs) {
+            self.check_pair(address, pair)?;
+        }
+        for (subject, image) in self.referrers.iter().skip(seen.referrers) {
+            self.check_referrer(address, subject, image)
+                .context("an acknowledged referrer is lost")?;
+        }
+        Ok(())
+    }
+
+    /// The manifest and both its tags are here, or none of them is.
+    fn check_pair(&self, address: &str, pair: &Pair) -> Result<()> {
+        let name = digest(&pair.image.manifest);
+        let mut statuses = Vec::new();
+        for reference in [&name, &pair.tags[0], &pair.tags[1]] {
+            let path = format!("/v2/{}/manifests/{reference}", self.repository);
+            statuses.push(wire::send(address, "GET", &path, &[], b"")?.status);
+        }
+        let here = match statuses.as_slice() {
+            [200, 200, 200] => true,
+            [404, 404, 404] => false,
+            other => bail!("a manifest and its two tags are half here: {other:?}"),
+        };
+        if pair.here.is_some_and(|known| known != here) {
+            bail!(
+                "manifest {name} should be here: {:?}, and is: {here}",
+                pair.here
+            );
+        }
+        if here {
+            self.check_image(address, &pair.image, &name)?;
+        }
+        Ok(())
+    }
+
+    fn check_referrer(&self, address: &str, subject: &str, image: &Image) -> Result<()> {
+        let name = digest(&image.manifest);
+        self.check_image(address, image, &name)?;
+        let path = format!("/v2/{}/referrers/{subject}", self.repository);
+        let answer = wire::send(address, "GET", &path, &[], b"")?.expect(200)?;
+        let list = String::from_utf8_lossy(&answer.body);
+        if !list.contains(&name) {
+            bail!("{name} is not in the list of {subject}");
         }
         Ok(())
     }

@@ -66,7 +66,7 @@ impl Faults {
 type Case = fn(&Faults) -> Result<()>;
 
 /// Cases that run everywhere.
-const CASES: [(&str, Case); 11] = [
+const CASES: [(&str, Case); 13] = [
     ("kill/parallel-pushes", kill::rounds),
     ("kill/between-chunks", kill::between_chunks),
     ("chunks/torn", chunks::torn),
@@ -78,6 +78,8 @@ const CASES: [(&str, Case); 11] = [
     ("damage/in-the-database", damage::in_the_database),
     ("leftovers/single-requests", leftovers::of_single_requests),
     ("leftovers/sessions", leftovers::of_sessions),
+    ("leftovers/thousands", leftovers::thousands),
+    ("leftovers/vanished-clients", leftovers::vanished),
 ];
 
 /// Cases that mount a file system.

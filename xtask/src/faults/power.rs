@@ -15,6 +15,7 @@ use super::Faults;
 use super::client::Client;
 use super::content::Random;
 use super::kill::push_until;
+use super::ledger::Seen;
 use super::server::Setup;
 use crate::process::Cmd;
 
@@ -119,18 +120,18 @@ pub(super) fn lost(faults: &Faults) -> Result<()> {
     let mut clients: Vec<Client> = (0..CLIENTS)
         .map(|number| Client::new(format!("power/c{number}"), faults.seed, 100 + number))
         .collect();
-    let mut seen = vec![(0, 0); clients.len()];
+    let mut seen = vec![Seen::default(); clients.len()];
     let rounds = faults.rounds.min(MOST_ROUNDS);
     for round in 0..rounds {
         let mounted = disk.mount()?;
         let server = setup.start().with_context(|| format!("round {round}"))?;
-        for (client, (blobs, images)) in clients.iter_mut().zip(&mut seen) {
+        for (client, seen) in clients.iter_mut().zip(&mut seen) {
             client
                 .ledger
-                .check_after(server.address(), *blobs, *images)
+                .check_after(server.address(), *seen)
                 .and_then(|()| client.ledger.finish_uploads(server.address()))
                 .with_context(|| format!("after {round} losses of power"))?;
-            (*blobs, *images) = (client.ledger.blobs.len(), client.ledger.images.len());
+            *seen = client.ledger.seen();
         }
         let after = Duration::from_millis(random.next() % 500);
         clients = push_until(server, clients, after, |server| {

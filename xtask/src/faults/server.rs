@@ -190,6 +190,11 @@ impl Server {
         Ok(())
     }
 
+    /// Files and connections that it has open.
+    pub(super) fn open_files(&self) -> Result<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
+    }
+
     /// The last lines of its log.
     pub(super) fn said(&self) -> String {
         std::fs::read(&self.log)

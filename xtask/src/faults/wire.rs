@@ -108,6 +108,18 @@ pub(crate) fn tear(
     stream.write_all(part)
 }
 
+/// A whole request for this path.
+pub(crate) fn get(path: &str) -> String {
+    head("GET", path, &[]) + "\r\n"
+}
+
+/// Sends these bytes, reads some of the answer, and hangs up.
+pub(crate) fn vanish(address: &str, sent: &[u8], wanted: usize) -> io::Result<()> {
+    let mut stream = connect(address)?;
+    stream.write_all(sent)?;
+    stream.read_exact(&mut vec![0; wanted])
+}
+
 fn head(method: &str, path: &str, headers: &[(&str, &str)]) -> String {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
     for (name, value) in headers {
