@@ -110,6 +110,8 @@ pub struct Limits {
     pub head_time: Duration,
     /// How long a client may send or take nothing in the middle of a body.
     pub idle_time: Duration,
+    /// Bytes per second that a body must come with, but for pauses of [`Self::idle_time`]; 0 sets no bound.
+    pub body_rate: u64,
     /// How long an upload is kept that nothing comes for.
     pub upload_time: Duration,
     /// Bytes of disk that pushes must leave free, so that reads, deletes and the database go on.
@@ -261,6 +263,7 @@ impl Limits {
         empty_uploads: 100_000,
         head_time: Duration::from_secs(20),
         idle_time: Duration::from_mins(1),
+        body_rate: 1 << 10,
         upload_time: Duration::from_hours(24),
         reserve_bytes: 256 << 20,
         reserve_percent: 5,

@@ -119,7 +119,7 @@ fn what_may_be_missing_is_named() {
 
 #[test]
 fn pushes_hear_of_a_disk_that_is_nearly_full_before_they_are_refused() {
-    let disk = rustix::fs::statvfs(&std::env::temp_dir()).expect("the disk");
+    let disk = rustix::fs::statvfs(std::env::temp_dir()).expect("the disk");
     let free = disk.f_bavail * disk.f_frsize;
     for (reserve, want) in [(free / 4 * 3, 1), (free / 8, 0)] {
         let registry = Fixture::with(|config| {

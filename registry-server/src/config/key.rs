@@ -71,6 +71,7 @@ keys! {
     "limits.empty_uploads", "uploads that are started and have received nothing", text, limits.empty_uploads;
     "limits.head_time", "how long a client may take to send a request's head", time, limits.head_time;
     "limits.idle_time", "how long a client may send or take nothing in the middle of a body", time, limits.idle_time;
+    "limits.body_rate", "bytes per second that a client must send in the long run, but for pauses of limits.idle_time; 0 sets no bound", size, limits.body_rate;
     "limits.upload_time", "how long an upload is kept that nothing comes for", time, limits.upload_time;
     "limits.reserve_bytes", "disk space that pushes must leave free", size, limits.reserve_bytes;
     "limits.reserve_percent", "the most of the disk, in hundredths, that is held back for that", text, limits.reserve_percent;

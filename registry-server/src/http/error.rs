@@ -128,7 +128,7 @@ impl ApiError {
         Self::new(
             StatusCode::REQUEST_TIMEOUT,
             "BLOB_UPLOAD_INVALID",
-            "the request's body stopped coming; ask for the state of the upload and go on from there",
+            "the request's body stopped coming, or comes too slowly; ask for the state of the upload and go on from there",
         )
     }
 

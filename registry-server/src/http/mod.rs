@@ -36,6 +36,7 @@ mod manifests;
 mod mapping;
 mod metrics;
 pub(crate) mod query;
+mod pace;
 pub mod range;
 mod rate;
 mod receive;
@@ -247,7 +248,7 @@ fn namespace(uri: &http::Uri) -> Option<HeaderValue> {
 async fn answer(app: &App, request: Request<Body>, kind: &mut Kind) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     // Made first, so that an early answer lets the client finish sending.
-    let body = Incoming::new(&parts.headers, body);
+    let body = Incoming::new(&parts.headers, body, app.registry.limits().body_rate);
     let uri = &parts.uri;
     if uri.path().len() + uri.query().map_or(0, str::len) > URI_BYTES {
         return Err(ApiError::uri_too_long());

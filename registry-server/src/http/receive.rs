@@ -1,6 +1,6 @@
 //! Taking a request's body: small ones whole, large ones streamed to a thread that hashes and writes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 
 use super::blocking;
 use super::error::ApiError;
+use super::pace::Pace;
 use crate::service::{Error, UploadWriter};
 
 /// Bytes that are handed to a writing thread at once, so that the change of thread costs little.
@@ -35,22 +36,33 @@ pub(super) struct Incoming {
     /// Whether the client waits for our word before it sends anything; then an early answer is enough.
     waits: bool,
     ended: bool,
+    /// Bytes per second that must come in the long run.
+    rate: u64,
+    /// Set with the first wait.
+    pace: Option<Pace>,
 }
 
 impl Incoming {
-    /// The body of a request with these headers.
-    pub(super) fn new(headers: &HeaderMap, body: Body) -> Self {
+    /// The body of a request with these headers, of which so many bytes per second must come.
+    pub(super) fn new(headers: &HeaderMap, body: Body, rate: u64) -> Self {
         Self {
             ended: http_body::Body::is_end_stream(&body),
             waits: headers.contains_key(header::EXPECT),
             body,
+            rate,
+            pace: None,
         }
     }
 
     /// The next bytes; `None` at the end.
     async fn next(&mut self, idle: Duration) -> Result<Option<Bytes>, ApiError> {
         self.waits = false;
-        let next = next(&mut self.body, idle).await;
+        let pace = self.pace.get_or_insert(Pace::new(idle, self.rate));
+        let began = Instant::now();
+        let next = next(&mut self.body, pace.patience()).await;
+        if let Ok(Some(bytes)) = &next {
+            pace.came(began.elapsed(), bytes.len());
+        }
         self.ended = !matches!(next, Ok(Some(_)));
         next
     }
