@@ -117,8 +117,13 @@ const PACKAGES: &[Package] = &[
     },
     Package {
         name: "nginx",
-        why: "serves files as fast as a machine can",
-        purposes: &[BenchRegistry],
+        why: "serves files as fast as a machine can; the proxy that `doctor` is tried with",
+        purposes: &[Test, BenchRegistry],
+    },
+    Package {
+        name: "openssl",
+        why: "makes certificates, good and bad ones",
+        purposes: &[Test],
     },
     Package {
         name: "strace",

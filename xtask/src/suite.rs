@@ -23,6 +23,8 @@ const CAPABILITIES: &[&str] = &[
     "umoci",
     "buildah",
     "docker-registry",
+    "nginx",
+    "openssl",
 ];
 
 /// Runs the tests of the workspace, then those against other engines.
