@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -539,4 +540,80 @@ fn a_slow_upload_is_tried_if_wanted() {
         let (checks, failed) = examine(&asked);
         assert_eq!(failed, want.into_iter().collect(), "{}", shown(&checks));
     }
+}
+
+#[test]
+fn an_interrupted_examination_leaves_nothing_behind() {
+    let registry = Fixture::new();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rbuild-registry"))
+        .args(["doctor", "--largest", "1MiB", "--slow", "1h"])
+        .arg(format!("http://{}", registry.address))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe"))
+        .lines()
+        .map_while(Result::ok);
+    // The last check before the slow one.
+    assert!(lines.any(|line| line.starts_with("ok      headers")));
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::TERM,
+    )
+    .expect("signal");
+    let rest: Vec<String> = lines.collect();
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("interrupted"),
+        "{output:?}"
+    );
+    assert!(
+        rest.iter().any(|line| line.contains("is deleted")),
+        "{rest:?}"
+    );
+    nothing_is_left(&registry);
+}
+
+#[test]
+fn another_registry_is_not_blamed_for_what_only_ours_promises() {
+    let Some(program) = installed("docker-registry") else {
+        return;
+    };
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let file = directory.path().join("config.yml");
+    let data = directory.path().join("data");
+    let config = format!(
+        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:0\n",
+        data.display()
+    );
+    fs::write(&file, config).expect("write");
+    let mut process = Command::new(program)
+        .arg("serve")
+        .arg(&file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("docker-registry runs");
+    let mut lines = BufReader::new(process.stderr.take().expect("a pipe"))
+        .lines()
+        .map_while(Result::ok);
+    let line = lines.find(|line| line.contains("listening on "));
+    // It blocks when nobody reads its log.
+    std::thread::spawn(move || lines.for_each(drop));
+    let address = line.as_deref().and_then(|line| {
+        let (_, rest) = line.split_once("listening on ")?;
+        let end = rest.find(|c: char| !c.is_ascii_digit() && !".:".contains(c));
+        Some(&rest[..end.unwrap_or(rest.len())])
+    });
+    let outcome = address.map(|address| examine(&options(format!("http://{address}"))));
+    drop(process.kill());
+    drop(process.wait());
+    let (checks, failed) = outcome.expect("it listens");
+    let text = shown(&checks);
+    assert!(failed.is_empty(), "{text}");
+    // It does not allow deletions unless it is told to.
+    assert!(text.contains("skipped delete"), "{text}");
+    assert!(text.contains("ok      range"), "{text}");
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rbuild_image::RepositoryName;
 use rbuild_registry_client::Secret;
+use tokio::signal::unix::{SignalKind, signal};
 
 mod advice;
 mod answers;
@@ -156,9 +157,11 @@ async fn examine(options: &Options, listener: Listener<'_>) -> Result<usize, Doc
         left: Left::default(),
         is_ours: false,
     };
+    let mut stop = signal(SignalKind::terminate()).map_err(DoctorError::Local)?;
     let outcome = tokio::select! {
         outcome = examination.run() => outcome,
         _ = tokio::signal::ctrl_c() => Err(DoctorError::Interrupted),
+        _ = stop.recv() => Err(DoctorError::Interrupted),
     };
     examination.clean_up().await;
     outcome?;
