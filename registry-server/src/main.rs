@@ -457,8 +457,10 @@ fn import_remote(
         repository.as_ref(),
         tag.as_ref(),
         &|event| note(&progress(event)),
-    )?;
-    report_import(&imported)
+    );
+    // It waits for parts of blobs to be recorded.
+    drop(client);
+    report_import(&imported?)
 }
 
 fn progress(event: &Event<'_>) -> String {

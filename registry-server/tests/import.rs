@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rbuild_image::{Descriptor, Digest, MediaType, Reference, RepositoryName};
 use rbuild_registry_client::{
@@ -249,19 +249,29 @@ fn what_fails_is_counted_and_the_rest_comes() {
 /// Passes bytes on to a registry, and cuts the answers of a connection off after so many bytes.
 struct Cutter {
     address: SocketAddr,
-    limit: Arc<AtomicU64>,
-    flips: Arc<AtomicBool>,
-    passed: Arc<AtomicU64>,
+    way: Arc<Way>,
+}
+
+struct Way {
+    limit: AtomicU64,
+    /// Says nothing any more at the limit, instead of closing.
+    stalls: AtomicBool,
+    /// Changes what passes.
+    flips: AtomicBool,
+    passed: AtomicU64,
 }
 
 impl Cutter {
     fn start(registry: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let limit = Arc::new(AtomicU64::new(u64::MAX));
-        let passed = Arc::new(AtomicU64::new(0));
-        let flips = Arc::new(AtomicBool::new(false));
-        let shared = (Arc::clone(&limit), Arc::clone(&passed), Arc::clone(&flips));
+        let way = Arc::new(Way {
+            limit: AtomicU64::new(u64::MAX),
+            stalls: AtomicBool::new(false),
+            flips: AtomicBool::new(false),
+            passed: AtomicU64::new(0),
+        });
+        let shared = Arc::clone(&way);
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 let (Ok(client), Ok(server)) = (client, TcpStream::connect(registry)) else {
@@ -275,24 +285,15 @@ impl Cutter {
                     let _ = std::io::copy(&mut from, &mut to);
                     let _ = to.shutdown(Shutdown::Write);
                 });
-                let shared = shared.clone();
-                std::thread::spawn(move || pass(server, client, &shared));
+                let way = Arc::clone(&shared);
+                std::thread::spawn(move || pass(server, client, &way));
             }
         });
-        Self {
-            address,
-            limit,
-            flips,
-            passed,
-        }
+        Self { address, way }
     }
 }
 
-fn pass(
-    mut from: TcpStream,
-    mut to: TcpStream,
-    (limit, passed, flips): &(Arc<AtomicU64>, Arc<AtomicU64>, Arc<AtomicBool>),
-) {
+fn pass(mut from: TcpStream, mut to: TcpStream, way: &Way) {
     let mut buffer = vec![0; 64 << 10];
     let mut sent = 0_u64;
     while let Ok(count) = from.read(&mut buffer) {
@@ -300,11 +301,19 @@ fn pass(
             break;
         }
         sent += count as u64;
-        passed.fetch_add(count as u64, Ordering::Relaxed);
-        if flips.load(Ordering::Relaxed) && sent > 1 << 20 {
+        if way.flips.load(Ordering::Relaxed) && sent > 1 << 20 {
             buffer[count - 1] ^= 1;
         }
-        if to.write_all(&buffer[..count]).is_err() || sent >= limit.load(Ordering::Relaxed) {
+        let written = to.write_all(&buffer[..count]);
+        way.passed.fetch_add(count as u64, Ordering::Relaxed);
+        if written.is_err() {
+            break;
+        }
+        if sent >= way.limit.load(Ordering::Relaxed) {
+            if way.stalls.load(Ordering::Relaxed) {
+                // Until the client goes.
+                while to.peek(&mut [0]).is_ok_and(|count| count > 0) {}
+            }
             break;
         }
     }
@@ -323,16 +332,16 @@ fn a_blob_that_was_broken_off_goes_on_where_it_was() {
         let from = format!("docker://{}/app", cutter.address);
         let target = Target::new();
         // What came before the cut is kept, whatever it is.
-        cutter.limit.store(5 << 20, Ordering::Relaxed);
-        cutter.flips.store(damaged, Ordering::Relaxed);
+        cutter.way.limit.store(5 << 20, Ordering::Relaxed);
+        cutter.way.flips.store(damaged, Ordering::Relaxed);
         let first = import(&target.0.config, &client(1), &from, None).expect("goes on");
         assert_eq!((first.failed, first.manifests), (1, 0));
-        cutter.limit.store(u64::MAX, Ordering::Relaxed);
-        cutter.flips.store(false, Ordering::Relaxed);
-        cutter.passed.store(0, Ordering::Relaxed);
+        cutter.way.limit.store(u64::MAX, Ordering::Relaxed);
+        cutter.way.flips.store(false, Ordering::Relaxed);
+        cutter.way.passed.store(0, Ordering::Relaxed);
         let second = import(&target.0.config, &client(1), &from, None).expect("goes on");
         assert_eq!((second.failed, second.manifests), (0, 1));
-        let passed = cutter.passed.load(Ordering::Relaxed);
+        let passed = cutter.way.passed.load(Ordering::Relaxed);
         if damaged {
             assert!(passed > SIZE as u64, "{passed}");
         } else {
@@ -345,12 +354,55 @@ fn a_blob_that_was_broken_off_goes_on_where_it_was() {
 }
 
 #[test]
+fn an_import_that_is_stopped_goes_on_where_it_was() {
+    const SIZE: u64 = 32 << 20;
+    let source = Fixture::new();
+    let layer = bytes(usize::try_from(SIZE).expect("fits"));
+    source.push_image("app", "v1", &layer);
+    let cutter = Cutter::start(source.address);
+    cutter.way.limit.store(24 << 20, Ordering::Relaxed);
+    cutter.way.stalls.store(true, Ordering::Relaxed);
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let from = format!("docker://{}/app", cutter.address);
+    let child = Command::new(env!("CARGO_BIN_EXE_rbuild-registry"))
+        .args(["import", &from, "--data"])
+        .arg(directory.path())
+        .env("DOCKER_CONFIG", directory.path())
+        .env("RBUILD_REGISTRY_LIMITS_RESERVE_BYTES", "0")
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while cutter.way.passed.load(Ordering::Relaxed) < 24 << 20 {
+        assert!(Instant::now() < deadline, "nothing comes");
+        std::thread::yield_now();
+    }
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::TERM,
+    )
+    .expect("signal");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("goes on"),
+        "{output:?}"
+    );
+    cutter.way.limit.store(u64::MAX, Ordering::Relaxed);
+    cutter.way.passed.store(0, Ordering::Relaxed);
+    let output = program(directory.path(), &[&from]);
+    assert!(output.status.success(), "{output:?}");
+    let passed = cutter.way.passed.load(Ordering::Relaxed);
+    assert!(passed < SIZE, "{passed}");
+}
+
+#[test]
 fn connections_that_break_again_and_again_are_made_again() {
     let source = Fixture::new();
     let layer = bytes(6 << 20);
     source.push_image("app", "v1", &layer);
     let cutter = Cutter::start(source.address);
-    cutter.limit.store(1 << 20, Ordering::Relaxed);
+    cutter.way.limit.store(1 << 20, Ordering::Relaxed);
     let target = Target::new();
     let from = format!("docker://{}/app:v1", cutter.address);
     let imported = import(&target.0.config, &client(3), &from, None).expect("imported");

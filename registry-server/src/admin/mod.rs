@@ -9,6 +9,7 @@ use rbuild_registry_client::ClientError;
 use rbuild_store::{Durability, FsBlobStore};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::metadata::{MetadataError, SqliteMetadata};
 use crate::service;
@@ -78,6 +79,9 @@ pub enum AdminError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It was stopped from outside; what came is kept, and the same command goes on.
+    #[error("interrupted; the same command goes on from here")]
+    Interrupted,
     /// The registry refused what is imported.
     #[error("could not import `{name}`")]
     Refused {
@@ -133,6 +137,15 @@ pub(crate) fn removal_lock(data: &Path, copying: bool) -> io::Result<Option<File
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Returns when SIGINT or SIGTERM comes.
+async fn asked_to_stop() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        outcome = tokio::signal::ctrl_c() => outcome,
+        _ = terminate.recv() => Ok(()),
     }
 }
 

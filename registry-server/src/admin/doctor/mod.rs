@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use rbuild_image::RepositoryName;
 use rbuild_registry_client::Secret;
-use tokio::signal::unix::{SignalKind, signal};
 
 mod advice;
 mod answers;
@@ -157,11 +156,12 @@ async fn examine(options: &Options, listener: Listener<'_>) -> Result<usize, Doc
         left: Left::default(),
         is_ours: false,
     };
-    let mut stop = signal(SignalKind::terminate()).map_err(DoctorError::Local)?;
     let outcome = tokio::select! {
         outcome = examination.run() => outcome,
-        _ = tokio::signal::ctrl_c() => Err(DoctorError::Interrupted),
-        _ = stop.recv() => Err(DoctorError::Interrupted),
+        stop = super::asked_to_stop() => Err(match stop {
+            Ok(()) => DoctorError::Interrupted,
+            Err(error) => DoctorError::Local(error),
+        }),
     };
     examination.clean_up().await;
     outcome?;

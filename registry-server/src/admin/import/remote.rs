@@ -118,6 +118,7 @@ fn named(reference: Reference, text: &str) -> Origin {
 /// An image goes to `repository`, or to one of its own name; it keeps its tag, or gets `tag`.
 /// A whole registry keeps the names of its repositories, below `repository` if that is given.
 /// What fails is told and counted, and the rest goes on; an error means that nothing more could be done.
+/// SIGINT and SIGTERM end it; parts of blobs are kept for the next time as soon as `client` is dropped.
 /// Blocks; must not be called from async code.
 pub fn import_remote(
     registry: &Registry,
@@ -135,7 +136,18 @@ pub fn import_remote(
         bytes: AtomicU64::new(0),
     };
     let mut imported = Imported::default();
-    client.run(import.run(origin, repository, tag, &mut imported))?;
+    client.run(async {
+        tokio::select! {
+            outcome = import.run(origin, repository, tag, &mut imported) => outcome,
+            stop = super::super::asked_to_stop() => Err(match stop {
+                Ok(()) => AdminError::Interrupted,
+                Err(source) => AdminError::File {
+                    path: "signals".into(),
+                    source,
+                },
+            }),
+        }
+    })?;
     imported.blobs = import.blobs.load(Ordering::Relaxed);
     imported.bytes = import.bytes.load(Ordering::Relaxed);
     Ok(imported)
