@@ -29,14 +29,16 @@ pub use axum::response::Response;
 
 mod access;
 mod blobs;
+mod cold;
 pub mod error;
 mod files;
 pub(crate) mod headers;
 mod manifests;
 mod mapping;
 mod metrics;
-pub(crate) mod query;
 mod pace;
+mod parts;
+pub(crate) mod query;
 pub mod range;
 mod rate;
 mod receive;

@@ -9,8 +9,10 @@ use std::time::Duration;
 use rustix::net::SendFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
+use super::cold;
 use super::mapping::Mapping;
 
 /// Bytes that one `sendfile` may move before other connections get their turn.
@@ -26,6 +28,8 @@ pub struct Stream {
     patience: Duration,
     /// Running while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Running while what is to be sent next is read from the disk.
+    reading: Option<JoinHandle<()>>,
 }
 
 impl Stream {
@@ -35,6 +39,7 @@ impl Stream {
             socket,
             patience,
             stalled: None,
+            reading: None,
         }
     }
 
@@ -76,13 +81,45 @@ impl Stream {
         }
     }
 
+    /// Waits until what is to be sent is in memory: `sendfile` would hold this thread, and all others that it serves, for as long as the disk takes.
+    fn poll_warm(
+        &mut self,
+        context: &mut Context<'_>,
+        mapping: &Arc<Mapping>,
+        offset: u64,
+        length: usize,
+    ) -> Poll<()> {
+        if self.reading.is_none() && !cold::is_cold(mapping.file(), offset, length.min(TURN)) {
+            return Poll::Ready(());
+        }
+        let reading = self.reading.get_or_insert_with(|| {
+            let mapping = Arc::clone(mapping);
+            tokio::task::spawn_blocking(move || {
+                let now = length.min(TURN);
+                cold::read(mapping.file(), offset, now);
+                // What comes after it is read while this is sent.
+                tokio::task::spawn_blocking(move || {
+                    cold::ask(mapping.file(), offset + now as u64, length - now);
+                });
+            })
+        });
+        // Read or not: `sendfile` finds out, and tells what is wrong with the disk.
+        let _ = ready!(Pin::new(reading).poll(context));
+        self.reading = None;
+        Poll::Ready(())
+    }
+
     fn poll_send_file(
-        &self,
+        &mut self,
         context: &mut Context<'_>,
         mapping: &Arc<Mapping>,
         offset: u64,
         length: usize,
     ) -> Poll<io::Result<usize>> {
+        if self.reading.is_none() {
+            ready!(self.socket.poll_write_ready(context))?;
+        }
+        ready!(self.poll_warm(context, mapping, offset, length));
         self.poll_io(context, |socket| {
             let mut at = offset;
             match rustix::fs::sendfile(socket, mapping.file(), Some(&mut at), length.min(TURN))? {
