@@ -116,10 +116,20 @@ pub fn range(data: &[u8]) {
             let canonical = format!("bytes={}-{}", range.start, range.end - 1);
             assert_eq!(wanted(Some(&canonical), size), Wanted::Part(range));
         }
+        Wanted::Parts(mut ranges) => {
+            assert!(ranges.len() > 1, "one range is no list");
+            ranges.sort_by_key(|range| range.start);
+            let inside = ranges
+                .iter()
+                .all(|range| range.start < range.end && range.end <= size);
+            let apart = ranges.windows(2).all(|pair| pair[0].end < pair[1].start);
+            assert!(inside && apart, "parts lie inside, and apart: {ranges:?}");
+        }
         Wanted::Unsatisfiable => {
             let all = wanted(Some(header), u64::MAX);
             assert!(
                 matches!(all, Wanted::Part(ref range) if range.start >= size)
+                    || matches!(all, Wanted::Parts(ref ranges) if ranges.iter().all(|range| range.start >= size))
                     || size == 0
                     || all == Wanted::Unsatisfiable,
                 "nothing of it is there: {all:?} of {size}"

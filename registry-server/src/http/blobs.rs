@@ -12,7 +12,7 @@ use serde_json::json;
 use super::error::ApiError;
 use super::headers::{has_version, header_text};
 use super::range::{Wanted, wanted};
-use super::{App, Call, DIGEST, blocking, empty, json, send, set};
+use super::{App, Call, DIGEST, blocking, empty, json, parts, send, set};
 use crate::metadata::Freed;
 
 pub(super) async fn answer(
@@ -60,6 +60,10 @@ async fn get(
     let (status, range) = match wanted(asked, size) {
         Wanted::All => (StatusCode::OK, 0..size),
         Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+        Wanted::Parts(ranges) => {
+            let (app, held) = (app.clone(), found.content.map(Bytes::from));
+            return several(app, digest, size, held, ranges).await;
+        }
         Wanted::Unsatisfiable => {
             return Err(ApiError::range_not_satisfiable(format!(
                 "the blob has {size} bytes, and none of them is in the range that was asked for"
@@ -83,6 +87,40 @@ async fn get(
     set(&mut response, header::CONTENT_LENGTH, length.to_string());
     if status == StatusCode::PARTIAL_CONTENT {
         set(&mut response, header::CONTENT_RANGE, place);
+    }
+    Ok(response)
+}
+
+/// Several ranges; `held` is the whole blob, if it is in memory.
+async fn several(
+    app: App,
+    digest: Digest,
+    size: u64,
+    held: Option<Bytes>,
+    ranges: Vec<Range<u64>>,
+) -> Result<Response, ApiError> {
+    let content = move |range: Range<u64>| {
+        let (app, held) = (app.clone(), held.clone());
+        async move {
+            match held {
+                Some(bytes) => Ok(Body::from(cut(&bytes, range))),
+                None => stored(&app, digest, range).await,
+            }
+        }
+    };
+    let parts = parts::parts(digest, size, ranges, content).await?;
+    let mut response = Response::new(parts.body);
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    describe(&mut response, digest);
+    set(
+        &mut response,
+        header::CONTENT_LENGTH,
+        parts.length.to_string(),
+    );
+    if let Ok(content_type) = HeaderValue::from_str(&parts.content_type) {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, content_type);
     }
     Ok(response)
 }
