@@ -328,6 +328,13 @@ impl Client {
         error: ClientError,
         observer: &dyn Observer,
     ) -> Result<()> {
+        let was_there = |host: &str| self.inner.transport.scheme_of(host).is_some();
+        let is_gone = matches!(&error, ClientError::Connect { host, .. } if was_there(host));
+        let error = if is_gone {
+            error.in_the_middle()
+        } else {
+            error
+        };
         let Some(delay) = self.config().retry.delay(failed, &error) else {
             return Err(error);
         };

@@ -1,4 +1,5 @@
 //! Several ranges of a blob in one answer.
+
 mod support;
 
 use std::ops::Range;

@@ -12,6 +12,7 @@ use rbuild_registry_client::{
     Anonymous, Client, ClientConfig, ClientError, Credential, HostRule, HostRules,
     MAX_MANIFEST_BYTES, Result, RetryPolicy, Silent, StaticCredentials, TlsProblem, TransferEvent,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::cut::{Limit, Wire};
 use crate::fake::{Access, Fake, Seen, Tokens, error};
@@ -729,5 +730,33 @@ async fn a_host_that_we_are_sent_to_cannot_ask_for_our_password() {
             .all("GET", "")
             .iter()
             .all(|seen| seen.header("authorization").is_none())
+    );
+}
+
+#[tokio::test]
+async fn a_registry_that_was_there_is_waited_for_and_others_are_not() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let name = format!("{address}/a:1").parse().unwrap();
+    // It answers once and is gone.
+    let serving = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        drop(listener);
+        let _ = stream.read(&mut [0; 4096]).await.unwrap();
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+        stream.write_all(answer).await.unwrap();
+    });
+    let known = client();
+    known.ping(&address.to_string()).await.unwrap();
+    serving.await.unwrap();
+    let waited = known.manifest(&name).await;
+    let Err(ClientError::Interrupted { what, .. }) = &waited else {
+        panic!("{waited:?}");
+    };
+    assert!(what.contains("no new connection"), "{what}");
+    let unknown = client().manifest(&name).await;
+    assert!(
+        matches!(unknown, Err(ClientError::Connect { .. })),
+        "{unknown:?}"
     );
 }

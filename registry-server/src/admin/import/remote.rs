@@ -375,44 +375,58 @@ impl<'a> Copy<'a> {
             if !self.seen.insert(digest) {
                 return Ok(());
             }
-            if depth == 0 {
-                return Err(content(digest, "it stands too deep in other manifests"));
+            let outcome = self.unseen(digest, depth, imported).await;
+            if outcome.is_err() {
+                // Another name for it fails for the same reason, and not because it seems to be here.
+                self.seen.remove(&digest);
             }
-            let here = self
-                .import
-                .registry
-                .manifest(&self.to, &ManifestName::Digest(digest))
-                .ok();
-            let is_here = here.is_some();
-            let (media_type, bytes) = if let Some(record) = here {
-                (MediaType::new(record.media_type), record.content)
-            } else {
-                let name = self.from.with_digest(digest);
-                let document = self.import.client.manifest(&name).await;
-                let document = document.map_err(remote(&name.familiar()))?;
-                (document.descriptor.media_type, document.bytes)
-            };
-            if media_type.is_index() {
-                let index: Index = serde_json::from_slice(&bytes)
-                    .map_err(|error| content(digest, &error.to_string()))?;
-                for child in &index.manifests {
-                    match self.manifest(child.digest, depth - 1, imported).await {
-                        // Whether an index may name what is nowhere is for the registry to say.
-                        Err(AdminError::Remote { source, .. }) if source.is_not_found() => {}
-                        other => other?,
-                    }
-                }
-            } else if !is_here {
-                let manifest: Manifest = serde_json::from_slice(&bytes)
-                    .map_err(|error| content(digest, &error.to_string()))?;
-                self.blobs(&manifest).await?;
-            }
-            if !is_here {
-                self.put(digest, media_type.to_string(), bytes, None)?;
-                imported.manifests += 1;
-            }
-            self.referrers(digest, depth - 1, imported).await
+            outcome
         })
+    }
+
+    async fn unseen(
+        &mut self,
+        digest: Digest,
+        depth: usize,
+        imported: &mut Imported,
+    ) -> Result<(), AdminError> {
+        if depth == 0 {
+            return Err(content(digest, "it stands too deep in other manifests"));
+        }
+        let here = self
+            .import
+            .registry
+            .manifest(&self.to, &ManifestName::Digest(digest))
+            .ok();
+        let is_here = here.is_some();
+        let (media_type, bytes) = if let Some(record) = here {
+            (MediaType::new(record.media_type), record.content)
+        } else {
+            let name = self.from.with_digest(digest);
+            let document = self.import.client.manifest(&name).await;
+            let document = document.map_err(remote(&name.familiar()))?;
+            (document.descriptor.media_type, document.bytes)
+        };
+        if media_type.is_index() {
+            let index: Index = serde_json::from_slice(&bytes)
+                .map_err(|error| content(digest, &error.to_string()))?;
+            for child in &index.manifests {
+                match self.manifest(child.digest, depth - 1, imported).await {
+                    // Whether an index may name what is nowhere is for the registry to say.
+                    Err(AdminError::Remote { source, .. }) if source.is_not_found() => {}
+                    other => other?,
+                }
+            }
+        } else if !is_here {
+            let manifest: Manifest = serde_json::from_slice(&bytes)
+                .map_err(|error| content(digest, &error.to_string()))?;
+            self.blobs(&manifest).await?;
+        }
+        if !is_here {
+            self.put(digest, media_type.to_string(), bytes, None)?;
+            imported.manifests += 1;
+        }
+        self.referrers(digest, depth - 1, imported).await
     }
 
     async fn blobs(&self, manifest: &Manifest) -> Result<(), AdminError> {
