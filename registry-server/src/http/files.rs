@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,27 +24,7 @@ pub(super) struct Files(Arc<Mutex<HashMap<Digest, Entry>>>);
 #[derive(Debug)]
 struct Entry {
     mapping: Arc<Mapping>,
-    stamp: Stamp,
     used: Instant,
-}
-
-/// What changes when somebody writes to the file.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    length: u64,
-    modified: (i64, i64),
-    links: bool,
-}
-
-impl Stamp {
-    fn of(file: &File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        Ok(Self {
-            length: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            links: metadata.nlink() > 0,
-        })
-    }
 }
 
 impl Files {
@@ -53,7 +32,7 @@ impl Files {
     pub(super) fn get(&self, digest: &Digest) -> Option<Arc<Mapping>> {
         let mut files = self.files();
         let entry = files.get_mut(digest)?;
-        if Stamp::of(entry.mapping.file()).is_ok_and(|now| now == entry.stamp) {
+        if entry.mapping.is_in_place() {
             entry.used = Instant::now();
             return Some(Arc::clone(&entry.mapping));
         }
@@ -68,7 +47,6 @@ impl Files {
         file: File,
         length: usize,
     ) -> io::Result<Arc<Mapping>> {
-        let stamp = Stamp::of(&file)?;
         let mapping = Mapping::new(file, length)?;
         let mut files = self.files();
         if files.len() >= OPEN {
@@ -81,7 +59,6 @@ impl Files {
             digest,
             Entry {
                 mapping: Arc::clone(&mapping),
-                stamp,
                 used: Instant::now(),
             },
         );

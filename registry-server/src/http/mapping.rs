@@ -9,8 +9,9 @@
 )]
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::ptr::NonNull;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
@@ -24,8 +25,25 @@ static MAPPINGS: RwLock<BTreeMap<usize, Weak<Mapping>>> = RwLock::new(BTreeMap::
 #[derive(Debug)]
 pub(super) struct Mapping {
     file: File,
+    stamp: Stamp,
     address: NonNull<u8>,
     length: usize,
+}
+
+/// What changes when somebody writes to the file.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    length: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
 }
 
 // SAFETY: the mapping is read-only and belongs to the value alone; neither address nor length ever change.
@@ -49,6 +67,7 @@ impl AsRef<[u8]> for Owner {
 impl Mapping {
     /// Maps the first `length` bytes of a file; `length` is not 0.
     pub(super) fn new(file: File, length: usize) -> io::Result<Arc<Self>> {
+        let stamp = Stamp::of(&file.metadata()?);
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that exists.
         let address = unsafe {
             mmap(
@@ -64,6 +83,7 @@ impl Mapping {
             .ok_or_else(|| io::Error::other("the kernel mapped a file at address 0"))?;
         let mapping = Arc::new(Self {
             file,
+            stamp,
             address,
             length,
         });
@@ -77,6 +97,21 @@ impl Mapping {
     /// All its bytes, without reading them.
     pub(super) fn bytes(self: &Arc<Self>) -> Bytes {
         Bytes::from_owner(Owner(Arc::clone(self)))
+    }
+
+    /// Whether nobody has written to the file since it was mapped.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.is_as(|_| true)
+    }
+
+    /// The same, and the file still has its name.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.is_as(|metadata| metadata.nlink() > 0)
+    }
+
+    fn is_as(&self, also: impl FnOnce(&Metadata) -> bool) -> bool {
+        let metadata = self.file.metadata();
+        metadata.is_ok_and(|now| Stamp::of(&now) == self.stamp && also(&now))
     }
 
     /// The file behind it.
@@ -137,6 +172,16 @@ mod tests {
         assert_eq!(offset, 5000);
         assert!(Mapping::of(b"elsewhere").is_none());
         assert!(Mapping::of(&vec![0; 100_000]).is_none());
+    }
+
+    #[test]
+    fn whoever_writes_to_the_file_is_noticed() {
+        let mapping = mapped(&[7; 10_000]);
+        assert!(mapping.is_unchanged());
+        // A file without a name: whoever opened it may read it to its end.
+        assert!(!mapping.is_in_place());
+        mapping.file().set_len(5000).expect("cut off");
+        assert!(!mapping.is_unchanged());
     }
 
     #[test]

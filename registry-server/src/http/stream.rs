@@ -120,6 +120,12 @@ impl Stream {
             ready!(self.socket.poll_write_ready(context))?;
         }
         ready!(self.poll_warm(context, mapping, offset, length));
+        // Looked at for each turn: a client learns from the broken answer that what it has is not the blob.
+        if !mapping.is_unchanged() {
+            return Poll::Ready(Err(io::Error::other(
+                "the blob's file was written to while it was sent",
+            )));
+        }
         self.poll_io(context, |socket| {
             let mut at = offset;
             match rustix::fs::sendfile(socket, mapping.file(), Some(&mut at), length.min(TURN))? {

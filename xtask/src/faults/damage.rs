@@ -59,6 +59,35 @@ pub(super) fn with_a_trace(faults: &Faults) -> Result<()> {
     Ok(())
 }
 
+/// A file that is changed while a client reads it: the answer breaks off, or every byte is right.
+pub(super) fn while_served(faults: &Faults) -> Result<()> {
+    let setup = Setup::new(&faults.program, &faults.directory("while-served")?);
+    let server = setup.start()?;
+    let address = server.address();
+    // More than fits into the buffers between the server and a client that reads nothing.
+    let content = Random::new(faults.seed, 18).bytes(48 << 20);
+    let name = digest(&content);
+    let path = wire::blob_path(REPOSITORY, &name);
+    let harms: [(&str, Harm); 3] = [
+        ("cut off", |path| edit(path)?.set_len(1000)),
+        ("one byte changed", |path| flip(path, 47 << 20)),
+        ("removed", |path| fs::remove_file(path)),
+    ];
+    for (what, harm) in harms {
+        wire::push_blob(address, REPOSITORY, &content)?.expect(201)?;
+        let file = setup.blob_file(&name);
+        let got = wire::interrupted(address, &path, || harm(&file))?;
+        if !content.starts_with(&got) {
+            bail!("{what}: wrong bytes are served");
+        }
+        if what == "removed" && got.len() != content.len() {
+            bail!("{what}: whoever reads a blob that is removed gets it to its end");
+        }
+        refused(address, &path, what == "removed").with_context(|| what.to_owned())?;
+    }
+    Ok(())
+}
+
 /// The blob counts as absent for whoever reads, looks or mounts.
 ///
 /// A file without a name may be served to its end while it is open: its bytes are the right ones.

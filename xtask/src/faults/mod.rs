@@ -66,7 +66,7 @@ impl Faults {
 type Case = fn(&Faults) -> Result<()>;
 
 /// Cases that run everywhere.
-const CASES: [(&str, Case); 13] = [
+const CASES: [(&str, Case); 14] = [
     ("kill/parallel-pushes", kill::rounds),
     ("kill/between-chunks", kill::between_chunks),
     ("chunks/torn", chunks::torn),
@@ -74,6 +74,7 @@ const CASES: [(&str, Case); 13] = [
     ("chunks/two-writers", chunks::two_writers),
     ("chunks/same-blob", chunks::same_blob),
     ("damage/with-a-trace", damage::with_a_trace),
+    ("damage/while-served", damage::while_served),
     ("damage/without-a-trace", damage::without_a_trace),
     ("damage/in-the-database", damage::in_the_database),
     ("leftovers/single-requests", leftovers::of_single_requests),

@@ -120,6 +120,24 @@ pub(crate) fn vanish(address: &str, sent: &[u8], wanted: usize) -> io::Result<()
     stream.read_exact(&mut vec![0; wanted])
 }
 
+/// Everything that comes for a request of this path; `between` happens behind the first bytes.
+pub(crate) fn interrupted(
+    address: &str,
+    path: &str,
+    between: impl FnOnce() -> io::Result<()>,
+) -> io::Result<Vec<u8>> {
+    let mut stream = connect(address)?;
+    stream.write_all(get(path).as_bytes())?;
+    let mut all = vec![0; 50_000];
+    stream.read_exact(&mut all)?;
+    between()?;
+    // A connection that breaks has nothing more to give.
+    let _ = stream.read_to_end(&mut all);
+    let end = all.windows(4).position(|four| four == b"\r\n\r\n");
+    all.drain(..end.map_or(0, |end| end + 4));
+    Ok(all)
+}
+
 fn head(method: &str, path: &str, headers: &[(&str, &str)]) -> String {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
     for (name, value) in headers {
