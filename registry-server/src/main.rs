@@ -264,6 +264,8 @@ fn run_server(config: &Config) -> Outcome {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        // It would say so on the same stream, and end the program when nobody reads that any more.
+        .log_internal_errors(false)
         .init();
     let access: Option<Box<dyn Write + Send>> =
         config.access_log.then(|| Box::new(io::stderr()) as _);
