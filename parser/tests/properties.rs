@@ -3,6 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rbuild_parser::ignore::Ignore;
+use rbuild_parser::pattern::PathPattern;
 use rbuild_parser::syntax::{PartKind, Shape, Statement, Tree};
 use rbuild_parser::{
     LintOptions, Span, Spanned, Word, lint_with, parse, parse_trigger, render, to_json,
@@ -227,6 +228,17 @@ proptest! {
     fn a_word_without_special_characters_is_itself(text in "[a-zA-Z0-9/._:=-]{0,20}") {
         let word = Word::new(text.clone(), Span::default(), '\\');
         prop_assert_eq!(word.expand(&|_| None).expect("it is well formed").text, text);
+    }
+
+    #[test]
+    fn a_path_matches_with_its_parents_as_each_of_them_by_itself(
+        pattern in "(/?)(\\*\\*/|\\*|[ab/]|\\?|\\[\\^a\\]|\\*\\*){1,6}",
+        path in "[ab/]{1,10}",
+    ) {
+        let pattern = PathPattern::new(&pattern).expect("it is well formed");
+        let ends = path.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0);
+        let by_itself = ends.chain([path.len()]).any(|end| pattern.matches(&path[..end]));
+        prop_assert_eq!(pattern.matches_with_parents(&path), by_itself);
     }
 
     #[test]

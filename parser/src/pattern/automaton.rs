@@ -24,6 +24,12 @@ pub(super) enum Part {
     Anything,
 }
 
+/// Where one is in the pattern before a character of the text.
+struct Step<'a> {
+    active: &'a [bool],
+    next: char,
+}
+
 /// A whole pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Parts {
@@ -36,20 +42,40 @@ impl Parts {
     }
 
     pub(super) fn matches(&self, path: &str) -> bool {
-        self.reached(path)[self.parts.len()]
+        self.reached(path, |_| false)[self.parts.len()]
+    }
+
+    /// Whether the path or one of the directories above it matches, in one pass over the path.
+    pub(super) fn matches_with_parents(&self, path: &str) -> bool {
+        let end = self.parts.len();
+        let mut found = false;
+        let mut begun = false;
+        let active = self.reached(path, |at| {
+            found |= begun && at.next == '/' && at.active[end];
+            begun = true;
+            found
+        });
+        found || active[end]
     }
 
     /// Whether some text that goes on after `prefix` matches.
     pub(super) fn could_continue(&self, prefix: &str) -> bool {
-        self.reached(prefix)[..self.parts.len()].contains(&true)
+        self.reached(prefix, |_| false)[..self.parts.len()].contains(&true)
     }
 
-    /// The places in the pattern where one can be after `text`.
-    fn reached(&self, text: &str) -> Vec<bool> {
+    /// The places in the pattern where one can be after `text`, or before the character where `enough` says so.
+    fn reached(&self, text: &str, mut enough: impl FnMut(Step<'_>) -> bool) -> Vec<bool> {
         let mut active = vec![false; self.parts.len() + 1];
         let mut next = active.clone();
         self.enter(&mut active, 0);
         for c in text.chars() {
+            let step = Step {
+                active: &active,
+                next: c,
+            };
+            if enough(step) {
+                break;
+            }
             next.fill(false);
             for (index, part) in self
                 .parts

@@ -59,7 +59,10 @@ impl PathPattern {
 
     /// Whether the path or one of the directories above it matches.
     pub fn matches_with_parents(&self, path: &str) -> bool {
-        self.matches(path) || parents(path).any(|parent| self.matches(parent))
+        match &self.way {
+            Way::Parts(parts) => parts.matches_with_parents(path),
+            _ => self.matches(path) || parents(path).any(|parent| self.matches(parent)),
+        }
     }
 
     /// Whether something strictly below `directory` could match.
