@@ -23,7 +23,7 @@ enum Fault {
 
 /// Calls that change files, and what may happen to them.
 ///
-/// `write` also wakes threads of the runtime up, which is no business of a disk: it is only killed. Errors of writing are what a full disk gives.
+/// `write` is for the log and wakes threads of the runtime up, which is no business of a disk: it is only killed.
 const CALLS: [(&str, &[Fault]); 11] = [
     ("write", &[Fault::Kill]),
     ("pwrite64", &FAULTS),
