@@ -39,24 +39,25 @@ pub fn wanted(header: Option<&str>, size: u64) -> Wanted {
         return Wanted::All;
     };
     let mut ranges = Vec::new();
-    let mut is_empty = true;
+    let mut listed = 0;
     for text in set.split(',').map(str::trim) {
         // A list may have empty elements (RFC 9110, 5.6.1.2).
         if text.is_empty() {
             continue;
         }
-        is_empty = false;
+        // All of them count: how many there are says the client, not the blob.
+        listed += 1;
+        if listed > RANGES {
+            return Wanted::All;
+        }
         match one(text, size) {
             One::Malformed => return Wanted::All,
             One::Backwards => return Wanted::Unsatisfiable,
             One::Range(range) if range.start < range.end => ranges.push(range),
             One::Range(_) => {}
         }
-        if ranges.len() > RANGES {
-            return Wanted::All;
-        }
     }
-    if is_empty {
+    if listed == 0 {
         return Wanted::All;
     }
     let mut ranges = apart(ranges);
