@@ -82,6 +82,11 @@ impl Proxy {
         } else {
             ""
         };
+        // Zones belong to the block around the server.
+        let (http, server): (Vec<&str>, Vec<&str>) = server
+            .split_inclusive(';')
+            .partition(|setting| setting.contains("zone="));
+        let (http, server) = (http.concat(), server.concat());
         let config = format!(
             "daemon off; master_process off; pid {prefix}/pid;
             events {{}}
@@ -89,6 +94,7 @@ impl Proxy {
                 access_log off;
                 client_body_temp_path {prefix}/body; proxy_temp_path {prefix}/proxy;
                 fastcgi_temp_path {prefix}/fastcgi; uwsgi_temp_path {prefix}/uwsgi; scgi_temp_path {prefix}/scgi;
+                {http}
                 server {{
                     listen 127.0.0.1:{port}{tls};
                     {server}
@@ -96,7 +102,8 @@ impl Proxy {
                 }}
             }}"
         )
-        .replace("PORT", &port.to_string());
+        .replace("PORT", &port.to_string())
+        .replace("PREFIX", &prefix.to_string());
         let file = directory.path().join("nginx.conf");
         fs::write(&file, config).expect("write");
         let mut process = Command::new(program)
@@ -178,7 +185,7 @@ fn a_registry_without_a_proxy_is_well() {
     let good = checks
         .iter()
         .filter(|check| matches!(check.verdict, Verdict::Good(_)));
-    assert_eq!(good.count(), 20, "{}", shown(&checks));
+    assert_eq!(good.count(), 22, "{}", shown(&checks));
     nothing_is_left(&registry);
 }
 
@@ -275,6 +282,18 @@ fn each_wrong_setting_of_nginx_is_found_and_named() {
             "https://registry.example/v2/",
         ),
         ("", "return 404; GOOD", &["api"], "PathPrefix"),
+        (
+            "limit_conn_zone $binary_remote_addr zone=all:1m; limit_conn all 3;",
+            GOOD,
+            &["parallel"],
+            "limit_conn",
+        ),
+        (
+            "proxy_cache_path PREFIX/cache keys_zone=one:1m;",
+            "proxy_cache one; proxy_cache_valid 200 1h; GOOD",
+            &["cache"],
+            "proxy_cache off",
+        ),
         // The last one, as it leaves something behind.
         (
             "",
@@ -556,7 +575,7 @@ fn an_interrupted_examination_leaves_nothing_behind() {
         .lines()
         .map_while(Result::ok);
     // The last check before the slow one.
-    assert!(lines.any(|line| line.starts_with("ok      headers")));
+    assert!(lines.any(|line| line.starts_with("ok      cache")));
     rustix::process::kill_process(
         rustix::process::Pid::from_child(&child),
         rustix::process::Signal::TERM,

@@ -296,6 +296,33 @@ pub(super) const LINK: Advice = advice(
     ],
 );
 
+pub(super) const CACHE: Advice = advice(
+    "clients get old images after a push, and hear of blobs that are gone",
+    &[
+        ("nginx", "proxy_cache off; in the location of /v2/"),
+        (
+            "content networks",
+            "caching off for /v2/, or only for paths with /blobs/sha256:",
+        ),
+        ("Varnish", "return (pass) for /v2/"),
+    ],
+);
+
+pub(super) const PARALLEL: Advice = advice(
+    "clients push and pull several layers at once, and some of them are refused",
+    &[
+        (
+            "nginx",
+            "no limit_conn and limit_req in the location of /v2/, or far higher ones",
+        ),
+        ("Traefik", "no `inFlightReq` and `rateLimit` middlewares"),
+        (
+            "HAProxy",
+            "maxconn of the server, stick-table rules for /v2/",
+        ),
+    ],
+);
+
 pub(super) const LONG_URL: Advice = advice(
     "long upload addresses and pushes of several tags are refused",
     &[

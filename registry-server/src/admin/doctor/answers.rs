@@ -36,7 +36,7 @@ impl Examination<'_> {
                 return;
             }
         };
-        let outcomes: [(&'static str, Seen, Advice); 9] = [
+        let outcomes: [(&'static str, Seen, Advice); 10] = [
             ("manifest", self.manifest(&image).await, advice::BYTES),
             ("digest", self.digests(&image).await, advice::DIGEST),
             ("head", self.head(&image).await, advice::LENGTH),
@@ -50,6 +50,7 @@ impl Examination<'_> {
             ("link", self.link().await, advice::LINK),
             ("long-url", self.long_url().await, advice::LONG_URL),
             ("headers", self.long_header().await, advice::HEADERS),
+            ("cache", self.cache(&image).await, advice::CACHE),
         ];
         for (name, seen, advice) in outcomes {
             match seen {
@@ -291,6 +292,45 @@ impl Examination<'_> {
                 answer.describe()
             ))
         }
+    }
+
+    /// Names that move and content that goes, each asked for before and after.
+    async fn cache(&mut self, image: &Image) -> Seen {
+        let path = self.path("manifests/two");
+        let before = got(self.ask(Method::GET, &path, &[]).await)?;
+        let mut newer = image.manifest.to_vec();
+        newer.push(b'\n');
+        let newer = Bytes::from(newer);
+        let by_digest = self.path(&format!("manifests/{}", Digest::sha256(&newer)));
+        self.left.manifests.push(by_digest);
+        let put = self.outside.put(Method::PUT, &path, MANIFEST, newer);
+        let put = got(put.await)?;
+        if put.status != 201 {
+            return Err(format!(
+                "PUT of a second manifest is answered with {}",
+                put.describe()
+            ));
+        }
+        if got(self.ask(Method::GET, &path, &[]).await)?.body == before.body {
+            return Err("a tag that was pushed again still shows what it was before".to_owned());
+        }
+        let content = Bytes::from(format!("cached? {}", self.repository));
+        let digest = self
+            .push(&content)
+            .await
+            .map_err(|broken| broken.describe())?;
+        let path = self.path(&format!("blobs/{digest}"));
+        got(self.outside.get(&path).await)?;
+        let deleted = got(self.outside.delete(&path).await)?;
+        let after = got(self.outside.get(&path).await)?;
+        // Whether it may be deleted is looked at elsewhere.
+        if deleted.status == 202 && after.status != 404 {
+            return Err(format!(
+                "a blob that was deleted is answered with {}",
+                after.status
+            ));
+        }
+        Ok("what changes is seen at once: nothing is cached".to_owned())
     }
 
     /// Where the manifest and the layer are, with their digests.

@@ -232,6 +232,7 @@ impl Examination<'_> {
         self.sizes().await;
         self.chunked().await;
         self.buffering().await;
+        self.parallel().await;
         self.answers().await;
         self.slow().await;
         Ok(())

@@ -14,6 +14,8 @@ use super::{Examination, advice, symptom};
 
 const OCTETS: &str = "application/octet-stream";
 const SIZES: [u64; 4] = [512 << 10, 2 << 20, 16 << 20, 128 << 20];
+/// Uploads side by side; a little more than clients have.
+const AT_ONCE: usize = 8;
 /// How long a chunk may take to show up behind the proxy.
 const SHOWS_UP: Duration = Duration::from_secs(3);
 
@@ -465,6 +467,49 @@ impl Examination<'_> {
         drop(pieces);
         drop(held.await);
         seen
+    }
+
+    /// Uploads side by side.
+    pub(super) async fn parallel(&mut self) {
+        const PIECES: usize = 4;
+        let mut uploads = Vec::new();
+        for _ in 0..AT_ONCE {
+            match self.start().await {
+                Ok(upload) => uploads.push(upload),
+                Err(broken) => {
+                    let seen = format!("an upload could not be started: {}", broken.describe());
+                    self.report.failed("parallel", seen, advice::PARALLEL);
+                    return;
+                }
+            }
+        }
+        let outside = &self.outside;
+        let pushes = uploads.iter().map(|upload| {
+            // Slow enough to be under way all at the same time.
+            let body = outside::paced(PIECES, 16 << 10, Duration::from_millis(50));
+            outside.put(Method::PATCH, upload, OCTETS, body)
+        });
+        let answers = futures_util::future::join_all(pushes).await;
+        let refused: Vec<String> = answers
+            .into_iter()
+            .filter_map(|answer| match answer {
+                Ok(answer) if answer.status == 202 => None,
+                Ok(answer) => Some(answer.describe()),
+                Err(failure) => Some(symptom(&failure)),
+            })
+            .collect();
+        match refused.first() {
+            None => self
+                .report
+                .good("parallel", format!("{AT_ONCE} uploads at once pass")),
+            Some(first) => {
+                let seen = format!(
+                    "of {AT_ONCE} uploads at once {} fail: {first}",
+                    refused.len()
+                );
+                self.report.failed("parallel", seen, advice::PARALLEL);
+            }
+        }
     }
 
     /// An upload over a slow line.
