@@ -38,6 +38,7 @@ mod mapping;
 mod metrics;
 mod pace;
 mod parts;
+mod patience;
 pub(crate) mod query;
 pub mod range;
 mod rate;

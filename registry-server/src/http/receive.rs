@@ -1,25 +1,29 @@
 //! Taking a request's body: small ones whole, large ones streamed to a thread that hashes and writes.
 
-use std::time::{Duration, Instant};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::{HeaderMap, header};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 
 use super::blocking;
 use super::error::ApiError;
 use super::pace::Pace;
+use super::patience::Patience;
 use crate::service::{Error, UploadWriter};
 
 /// Bytes that are handed to a writing thread at once, so that the change of thread costs little.
 /// Twice as many are in memory: those that are written, and those that are read meanwhile.
 const BATCH: usize = 256 << 10;
 
-/// Bytes that are hashed before other requests of the same thread get their turn: well below a millisecond.
-/// Each turn wakes another thread up, so it is not smaller.
-const TURN: usize = 1 << 20;
+/// Bytes that are hashed before other requests of the same thread get their turn: far below a millisecond.
+const TURN: usize = 256 << 10;
 
 /// Bytes of a body that are read and thrown away after an early answer.
 const LINGER: usize = 64 << 20;
@@ -40,31 +44,60 @@ pub(super) struct Incoming {
     rate: u64,
     /// Set with the first wait.
     pace: Option<Pace>,
+    patience: Patience,
 }
 
 impl Incoming {
     /// The body of a request with these headers, of which so many bytes per second must come.
     pub(super) fn new(headers: &HeaderMap, body: Body, rate: u64) -> Self {
         Self {
-            ended: http_body::Body::is_end_stream(&body),
+            ended: body.is_end_stream(),
             waits: headers.contains_key(header::EXPECT),
             body,
             rate,
             pace: None,
+            patience: Patience::new(),
         }
     }
 
     /// The next bytes; `None` at the end.
     async fn next(&mut self, idle: Duration) -> Result<Option<Bytes>, ApiError> {
         self.waits = false;
-        let pace = self.pace.get_or_insert(Pace::new(idle, self.rate));
-        let began = Instant::now();
-        let next = next(&mut self.body, pace.patience()).await;
-        if let Ok(Some(bytes)) = &next {
-            pace.came(began.elapsed(), bytes.len());
-        }
+        let next = poll_fn(|context| self.poll_next(context, idle)).await;
         self.ended = !matches!(next, Ok(Some(_)));
         next
+    }
+
+    fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+        idle: Duration,
+    ) -> Poll<Result<Option<Bytes>, ApiError>> {
+        let pace = self.pace.get_or_insert(Pace::new(idle, self.rate));
+        loop {
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+                let limit = pace.patience();
+                return self
+                    .patience
+                    .poll(context, limit)
+                    .map(|()| Err(ApiError::timeout()));
+            };
+            let waited = self.patience.renew();
+            return Poll::Ready(match frame {
+                None => Ok(None),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(bytes) => {
+                        pace.came(waited, bytes.len());
+                        Ok(Some(bytes))
+                    }
+                    // Trailers carry nothing that we want.
+                    Err(_) => continue,
+                },
+                Some(Err(_)) => Err(ApiError::upload_invalid(
+                    "the request's body broke off; ask for the state of the upload and go on from there",
+                )),
+            });
+        }
     }
 }
 
@@ -231,28 +264,5 @@ async fn read_one(body: &mut Incoming, idle: Duration, left: &mut u64) -> Result
             ))),
         },
         Err(error) => Err(End::Broken(error)),
-    }
-}
-
-/// The next bytes of a body; `None` at its end.
-async fn next(body: &mut Body, idle: Duration) -> Result<Option<Bytes>, ApiError> {
-    loop {
-        let frame = tokio::time::timeout(idle, body.frame())
-            .await
-            .map_err(|_| ApiError::timeout())?;
-        match frame {
-            None => return Ok(None),
-            Some(Ok(frame)) => {
-                // Trailers carry nothing that we want.
-                if let Ok(bytes) = frame.into_data() {
-                    return Ok(Some(bytes));
-                }
-            }
-            Some(Err(_)) => {
-                return Err(ApiError::upload_invalid(
-                    "the request's body broke off; ask for the state of the upload and go on from there",
-                ));
-            }
-        }
     }
 }

@@ -10,10 +10,10 @@ use rustix::net::SendFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio::time::Sleep;
 
 use super::cold;
 use super::mapping::Mapping;
+use super::patience::Patience;
 
 /// Bytes that one `sendfile` may move before other connections get their turn.
 const TURN: usize = 1 << 20;
@@ -25,9 +25,8 @@ const SHORT: usize = 4 << 10;
 pub struct Stream {
     socket: TcpStream,
     /// How long the client may take nothing.
-    patience: Duration,
-    /// Running while the client takes nothing.
-    stalled: Option<Pin<Box<Sleep>>>,
+    limit: Duration,
+    patience: Patience,
     /// Running while what is to be sent next is read from the disk.
     reading: Option<JoinHandle<()>>,
 }
@@ -37,8 +36,8 @@ impl Stream {
     pub const fn new(socket: TcpStream, patience: Duration) -> Self {
         Self {
             socket,
-            patience,
-            stalled: None,
+            limit: patience,
+            patience: Patience::new(),
             reading: None,
         }
     }
@@ -50,17 +49,11 @@ impl Stream {
         progress: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if progress.is_ready() {
-            self.stalled = None;
+            self.patience.renew();
             return progress;
         }
-        let patience = self.patience;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        match stalled.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
+        ready!(self.patience.poll(context, self.limit));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn poll_io<T>(
