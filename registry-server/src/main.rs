@@ -115,7 +115,7 @@ enum Command {
     Doctor {
         /// Address of the registry; without http:// or https:// it is HTTPS.
         url: String,
-        /// Repository to push to; what was pushed is deleted at the end [default: doctor/<random>].
+        /// Repository to push to; what was pushed is deleted at the end [default: doctor/RANDOM].
         #[arg(long, value_name = "NAME")]
         repository: Option<RepositoryName>,
         /// Size of the largest blob that is pushed to find a limit.
@@ -193,6 +193,9 @@ fn run(arguments: Arguments) -> Outcome {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let mut config = Config::load(file.as_deref(), variables)?;
     if let Some(data) = arguments.common.data {
+        if matches!(arguments.command, Command::Doctor { .. }) {
+            return Err("doctor looks at an address; it has no use for --data".into());
+        }
         config.data = data;
     }
     match arguments.command {
@@ -235,7 +238,10 @@ fn run(arguments: Arguments) -> Outcome {
             if source.starts_with("docker://") {
                 import_remote(&config, &source, name, all, tls_verify, remote)
             } else {
-                import_layout(&config, &source, name, all, &remote)
+                if all || !tls_verify || remote.username.is_some() || !remote.ca.is_empty() {
+                    return Err("--all, --tls-verify, --username and --ca are for docker://HOST, not for a directory".into());
+                }
+                import_layout(&config, &source, name)
             }
         }
         Command::Doctor {
@@ -387,16 +393,7 @@ fn target(name: &str) -> Result<Target, Box<dyn Error>> {
     Ok((repository.parse()?, tag))
 }
 
-fn import_layout(
-    config: &Config,
-    source: &str,
-    name: Option<Target>,
-    all: bool,
-    remote: &Remote,
-) -> Outcome {
-    if all || remote.username.is_some() || !remote.ca.is_empty() {
-        return Err("--all, --username and --ca are for docker://HOST, not for a directory".into());
-    }
+fn import_layout(config: &Config, source: &str, name: Option<Target>) -> Outcome {
     let (repository, tag) = name.ok_or("name the repository that the layout goes to")?;
     let path = Path::new(source.strip_prefix("oci:").unwrap_or(source));
     let opened = serve::open(config)?;

@@ -583,6 +583,11 @@ fn the_program_tells_what_it_does_and_refuses_what_it_cannot() {
         (&["docker://"], 2, "is no source"),
         (&["docker://127.0.0.1:1/app:v1"], 2, "could not fetch"),
         (&["/nowhere", "app", "--all"], 2, "--all"),
+        (
+            &["/nowhere", "app", "--tls-verify=false"],
+            2,
+            "not for a directory",
+        ),
         (&["/nowhere"], 2, "name the repository"),
         (&["/nowhere", "app"], 2, "/nowhere"),
         (&[&image, "--username", "me"], 2, "RBUILD_REGISTRY_PASSWORD"),
