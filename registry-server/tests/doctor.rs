@@ -77,6 +77,11 @@ impl Proxy {
     ) -> Option<Self> {
         let directory = tempfile::tempdir().expect("temporary directory");
         let prefix = directory.path().display();
+        // A word for `listen` may stand first.
+        let (offer, server) = match server.strip_prefix("http2;") {
+            Some(rest) => (" http2", rest),
+            None => ("", server),
+        };
         let tls = if server.contains("ssl_certificate") {
             " ssl"
         } else {
@@ -96,7 +101,7 @@ impl Proxy {
                 fastcgi_temp_path {prefix}/fastcgi; uwsgi_temp_path {prefix}/uwsgi; scgi_temp_path {prefix}/scgi;
                 {http}
                 server {{
-                    listen 127.0.0.1:{port}{tls};
+                    listen 127.0.0.1:{port}{tls}{offer};
                     {server}
                     location / {{ {location} proxy_pass http://{backend}; }}
                 }}
@@ -477,6 +482,34 @@ fn what_is_wrong_with_tls_is_told() {
         let plain = examine(&options(format!("http://127.0.0.1:{}", proxy.port)));
         assert_eq!(plain.1, BTreeSet::from(["connect"]), "{}", shown(&plain.0));
         assert!(shown(&plain.0).contains("https://"), "{}", shown(&plain.0));
+    }
+    // HTTP/2 is looked at where it is offered.
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let file = certificate(
+        &openssl,
+        directory.path(),
+        "IP:127.0.0.1",
+        "20200101",
+        "20480101",
+    );
+    let path = directory.path().display();
+    for (location, want, word) in [
+        (GOOD.to_owned(), None, "pushes and pulls pass"),
+        (
+            format!("{GOOD} if ($server_protocol = HTTP/2.0) {{ return 501; }}"),
+            Some("http2"),
+            "501",
+        ),
+    ] {
+        let server =
+            format!("http2; ssl_certificate {path}/cert.pem; ssl_certificate_key {path}/key.pem;");
+        let proxy = Proxy::start(&nginx, &backend, &server, &location);
+        let mut asked = options(format!("https://127.0.0.1:{}", proxy.port));
+        asked.authorities.push(file.clone());
+        let (checks, failed) = examine(&asked);
+        let text = shown(&checks);
+        assert_eq!(failed, want.into_iter().collect(), "{text}");
+        assert!(text.contains(word), "no `{word}` in\n{text}");
     }
     let plain = examine(&options(format!("https://{backend}")));
     assert_eq!(plain.1, BTreeSet::from(["connect"]), "{}", shown(&plain.0));

@@ -323,6 +323,15 @@ pub(super) const PARALLEL: Advice = advice(
     ],
 );
 
+pub(super) const HTTP2: Advice = advice(
+    "Docker, containerd and others speak HTTP/2 to whoever offers it",
+    &[
+        ("nginx", "http2 off; or a newer version"),
+        ("HAProxy", "alpn http/1.1"),
+        ("Apache", "Protocols http/1.1"),
+    ],
+);
+
 pub(super) const LONG_URL: Advice = advice(
     "long upload addresses and pushes of several tags are refused",
     &[

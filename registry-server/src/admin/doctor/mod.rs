@@ -15,6 +15,7 @@ mod answers;
 mod outside;
 mod reach;
 mod uploads;
+mod volume;
 
 pub use advice::Advice;
 use outside::{Failure, Outside};
@@ -233,6 +234,7 @@ impl Examination<'_> {
         self.chunked().await;
         self.buffering().await;
         self.parallel().await;
+        self.http2().await;
         self.answers().await;
         self.slow().await;
         Ok(())

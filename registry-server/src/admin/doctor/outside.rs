@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use http_body::{Frame, SizeHint};
 use rbuild_image::{Algorithm, Digest, Hasher};
 use rbuild_registry_client::{Secret, TlsProblem, hosts};
@@ -27,10 +27,13 @@ const SLOWEST: u64 = 256 << 10;
 const PIECE: usize = 64 << 10;
 
 /// The registry as clients see it.
+#[derive(Clone)]
 pub(super) struct Outside {
     base: Url,
     checked: reqwest::Client,
     unchecked: reqwest::Client,
+    /// Checks certificates, and speaks HTTP/2 where it is offered.
+    modern: reqwest::Client,
     /// Whether the certificate is looked at; off once it was found to be wrong.
     pub(super) checks: bool,
     login: Option<(String, Secret)>,
@@ -146,7 +149,6 @@ impl Outside {
                 ))
                 .redirect(redirect::Policy::none())
                 .connect_timeout(Duration::from_secs(20))
-                .http1_only()
                 .tcp_nodelay(true);
             if direct { builder.no_proxy() } else { builder }
         };
@@ -165,22 +167,40 @@ impl Outside {
             authorities.extend(found);
         }
         let start = |error| DoctorError::Local(std::io::Error::other(error));
-        // Plain HTTP works on machines without any authority.
-        let checked = if base.scheme() == "http" {
-            builder().tls_certs_only([])
-        } else {
-            builder().tls_certs_merge(authorities)
+        let checking = || {
+            if base.scheme() == "http" {
+                // Plain HTTP works on machines without any authority.
+                builder().tls_certs_only([])
+            } else {
+                builder().tls_certs_merge(authorities.clone())
+            }
         };
         Ok(Self {
-            checked: checked.build().map_err(start)?,
+            checked: checking().http1_only().build().map_err(start)?,
             unchecked: builder()
+                .http1_only()
+                .tls_certs_only([])
                 .tls_danger_accept_invalid_certs(true)
                 .build()
                 .map_err(start)?,
+            modern: checking().build().map_err(start)?,
             checks: true,
             login: options.login.clone(),
             base,
         })
+    }
+
+    /// The same by HTTP/2, and whether that is offered.
+    pub(super) async fn modern(&self) -> Result<(Self, bool), Failure> {
+        let modern = Self {
+            checked: self.modern.clone(),
+            ..self.clone()
+        };
+        let request = modern.request(Method::GET, "/v2/", &[], None)?;
+        let answer = tokio::time::timeout(PATIENCE, request.send()).await;
+        let answer = answer.map_err(|_| Failure::Late(PATIENCE))?;
+        let version = answer.map_err(Failure::Broken)?.version();
+        Ok((modern, version == Version::HTTP_2))
     }
 
     /// The address, for messages.
