@@ -19,6 +19,7 @@ mod ledger;
 mod leftovers;
 mod power;
 mod server;
+mod streams;
 pub(crate) mod wire;
 
 /// How much is done.
@@ -66,9 +67,10 @@ impl Faults {
 type Case = fn(&Faults) -> Result<()>;
 
 /// Cases that run everywhere.
-const CASES: [(&str, Case); 14] = [
+const CASES: [(&str, Case); 15] = [
     ("kill/parallel-pushes", kill::rounds),
     ("kill/between-chunks", kill::between_chunks),
+    ("kill/long-streams", streams::cut),
     ("chunks/torn", chunks::torn),
     ("chunks/reordered", chunks::reordered),
     ("chunks/two-writers", chunks::two_writers),

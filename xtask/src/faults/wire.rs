@@ -102,10 +102,22 @@ pub(crate) fn tear(
     promised: usize,
     part: &[u8],
 ) -> io::Result<()> {
+    hold(address, method, path, promised, part).map(drop)
+}
+
+/// The same, without hanging up.
+pub(crate) fn hold(
+    address: &str,
+    method: &str,
+    path: &str,
+    promised: usize,
+    part: &[u8],
+) -> io::Result<TcpStream> {
     let mut stream = connect(address)?;
     let text = head(method, path, &[]);
     stream.write_all(format!("{text}Content-Length: {promised}\r\n\r\n").as_bytes())?;
-    stream.write_all(part)
+    stream.write_all(part)?;
+    Ok(stream)
 }
 
 /// A whole request for this path.
