@@ -26,7 +26,9 @@ use crate::http;
 use crate::metadata::{MetadataError, SqliteMetadata};
 use crate::service::{Parts, Registry, Sparse};
 use crate::tls::Certificate;
+use lanes::Lanes;
 
+mod lanes;
 mod signal;
 
 pub use signal::StopSignal;
@@ -217,10 +219,13 @@ pub fn start_with(
     let certificate = config.tls.as_ref().map(Certificate::load).transpose();
     let certificate = certificate.map_err(StartError::Tls)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Connections have threads of their own.
+        .worker_threads(1)
         .enable_all()
         .thread_name("registry")
         .build()
         .map_err(StartError::Threads)?;
+    let lanes = Lanes::start().map_err(StartError::Threads)?;
     let (listener, address) = listen(&runtime, config.listen)?;
     let metrics = match config.metrics {
         Some(address) => Some(listen(&runtime, address)?),
@@ -234,6 +239,7 @@ pub fn start_with(
         certificate: certificate.map(Arc::new),
         slots: Arc::new(Semaphore::new(config.limits.connections)),
         stopped,
+        lanes,
     };
     let open = Arc::clone(&server.slots);
     let metrics_address = metrics.as_ref().map(|(_, address)| *address);
@@ -251,6 +257,8 @@ pub fn start_with(
             );
             let metrics = metrics.map(|(listener, _)| listener);
             runtime.block_on(server.run(&opened.registry, listener, metrics));
+            // Its connections end before the lock is given back.
+            drop(server);
             if let Some(verifier) = verifier {
                 // It looks at the same signal; a panic of its own has been reported.
                 let _ = verifier.join();
@@ -322,6 +330,7 @@ struct Server {
     /// One for each connection that may be open.
     slots: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
+    lanes: Lanes,
 }
 
 impl Server {
@@ -372,15 +381,31 @@ impl Server {
             };
             // Answers are written whole, so waiting for more of them only makes clients wait.
             let _ = stream.set_nodelay(true);
-            let stream = http::stream::Stream::new(stream, self.limits.idle_time);
+            // The thread that serves it also waits for it.
+            let stream = match stream.into_std() {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be handed over");
+                    continue;
+                }
+            };
+            let idle_time = self.limits.idle_time;
+            let stream = move || {
+                let stream = TcpStream::from_std(stream)?;
+                io::Result::Ok(http::stream::Stream::new(stream, idle_time))
+            };
             let protocol = protocol(&self.limits);
             let watcher = connections.watcher();
             let Some(certificate) = &self.certificate else {
                 let service = with_peer(plain.clone(), peer);
-                let io = TokioIo::new(stream);
-                let connection = watcher.watch(protocol.serve_connection(io, service));
-                tokio::spawn(async move {
-                    ended(connection.await);
+                self.lanes.serve(async move {
+                    match stream() {
+                        Ok(stream) => {
+                            let io = TokioIo::new(stream);
+                            ended(watcher.watch(protocol.serve_connection(io, service)).await);
+                        }
+                        Err(error) => tracing::warn!(%error, "a connection could not be watched"),
+                    }
                     drop(slot);
                 });
                 continue;
@@ -388,7 +413,14 @@ impl Server {
             let service = with_peer(encrypted.clone(), peer);
             let acceptor = certificate.acceptor();
             let head_time = self.limits.head_time;
-            tokio::spawn(async move {
+            self.lanes.serve(async move {
+                let stream = match stream() {
+                    Ok(stream) => stream,
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection could not be watched");
+                        return;
+                    }
+                };
                 match tokio::time::timeout(head_time, acceptor.accept(stream)).await {
                     Ok(Ok(stream)) => {
                         let io = TokioIo::new(stream);
