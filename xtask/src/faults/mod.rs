@@ -86,11 +86,10 @@ const CASES: [(&str, Case); 15] = [
 ];
 
 /// Cases that mount a file system.
-const DISK_CASES: [(&str, Case); 4] = [
+const DISK_CASES: [(&str, Case); 3] = [
     ("disk/reserve", disk::reserve),
     ("disk/longer-than-the-disk", disk::longer_than_the_disk),
     ("disk/full", disk::full),
-    ("power/lost", power::lost),
 ];
 
 /// Runs all cases; through sudo, if root must be there and is not.
@@ -116,6 +115,10 @@ fn run_cases(binaries: &Binaries, options: &Options) -> Result<()> {
     let mut all: Vec<(&str, Case)> = CASES.to_vec();
     if able("root", is_root(), "mounts a small file system") {
         all.extend(DISK_CASES);
+        let possible = power::is_possible(&faults.directory("power-probe")?);
+        if able("loop", possible, "loses the power of a disk") {
+            all.push(("power/lost", power::lost as Case));
+        }
     }
     if able(
         "strace",

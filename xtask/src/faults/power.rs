@@ -84,6 +84,15 @@ impl Drop for Mounted<'_> {
     }
 }
 
+/// Whether a file can be mounted as a disk here.
+pub(super) fn is_possible(directory: &Path) -> bool {
+    let mounted = Disk::new(directory).and_then(|disk| disk.mount().map(drop));
+    if let Err(error) = &mounted {
+        eprintln!("{error:#}");
+    }
+    mounted.is_ok()
+}
+
 /// The way of losing power works: what is synced stays, what is not goes.
 fn check_the_method(disk: &Disk) -> Result<()> {
     let mounted = disk.mount()?;
