@@ -326,7 +326,10 @@ pub(super) const PARALLEL: Advice = advice(
 pub(super) const HTTP2: Advice = advice(
     "Docker, containerd and others speak HTTP/2 to whoever offers it",
     &[
-        ("nginx", "http2 off; or a newer version"),
+        (
+            "nginx",
+            "no `http2` on `listen` (or `http2 off;`), or a newer version",
+        ),
         ("HAProxy", "alpn http/1.1"),
         ("Apache", "Protocols http/1.1"),
     ],
