@@ -322,6 +322,9 @@ fn verifier(
         .ok()
 }
 
+/// How long a stop may take to make records of uploads that were just started.
+const KEEP_TIME: Duration = Duration::from_secs(2);
+
 /// What serving needs.
 struct Server {
     api: http::Api,
@@ -359,6 +362,11 @@ impl Server {
         }
         // It looks at the same signal.
         let _ = collector.await;
+        let registry = registry.clone();
+        let kept = tokio::task::spawn_blocking(move || registry.keep_empty_uploads(KEEP_TIME));
+        if let Ok(Err(error)) = kept.await {
+            tracing::warn!(%error, "uploads that were just started are not kept");
+        }
     }
 
     async fn accept_all(&self, listener: &TcpListener, connections: &GracefulShutdown) {

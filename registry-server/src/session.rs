@@ -2,6 +2,7 @@
 //!
 //! An upload that has received bytes is a record of the metadata store and survives a restart.
 //! One that has not is only remembered here: there is nothing yet that a client could lose.
+//! A server that is asked to stop makes records of these too, so that clients go on with the next one.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,6 +54,17 @@ impl Sessions {
 
     pub(crate) fn forget(&self, id: &UploadId) -> Option<Fresh> {
         self.state().fresh.remove(id)
+    }
+
+    /// All uploads without bytes, those that were started last first.
+    pub(crate) fn all_fresh(&self) -> Vec<(UploadId, Fresh)> {
+        let state = self.state();
+        let fresh = state.fresh.iter();
+        let mut all: Vec<_> = fresh
+            .map(|(id, fresh)| (id.clone(), fresh.clone()))
+            .collect();
+        all.sort_by_key(|(_, fresh)| std::cmp::Reverse(fresh.started_at));
+        all
     }
 
     /// Takes the right to write; `None` while somebody else has it.

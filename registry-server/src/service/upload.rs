@@ -1,6 +1,7 @@
 //! Uploads: a blob on its way in, in one request or many.
 
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use rbuild_image::{Algorithm, Digest, RepositoryName};
 use rbuild_store::{BlobInfo, BlobStore, Checkpoint, Expected, FsBlobStore, Ingest, IngestId};
@@ -97,6 +98,33 @@ impl Registry {
         } else {
             Err(Error::TooManyUploads)
         }
+    }
+
+    /// Makes records of uploads that have received nothing, so that they outlive this process; the newest ones, for as long as `time`.
+    pub fn keep_empty_uploads(&self, time: Duration) -> Result<()> {
+        let began = Instant::now();
+        for (id, _) in self.0.sessions.all_fresh() {
+            if began.elapsed() > time {
+                tracing::warn!("more uploads were started than could be kept");
+                break;
+            }
+            // Whoever writes to it makes its record.
+            let Some(_exclusive) = self.0.sessions.exclusive(&id) else {
+                continue;
+            };
+            let Some(fresh) = self.0.sessions.fresh(&id) else {
+                continue;
+            };
+            self.metadata().put_upload(&UploadRecord {
+                id: id.clone(),
+                repository: fresh.repository,
+                algorithm: fresh.algorithm,
+                received: Received::Here(Vec::new()),
+                touched_at: fresh.started_at,
+            })?;
+            self.0.sessions.forget(&id);
+        }
+        Ok(())
     }
 
     /// How many bytes of the upload are here.
