@@ -172,14 +172,12 @@ fn shown(checks: &[Check]) -> String {
     lines.join("\n")
 }
 
-/// Nothing that was pushed is left, and no upload either.
+/// Nothing that was pushed is left.
+#[track_caller]
 fn nothing_is_left(registry: &Fixture) {
     let catalog = registry.get("/v2/_catalog").json();
-    for name in catalog["repositories"].as_array().expect("a list") {
-        let name = name.as_str().expect("a name");
-        let tags = registry.get(&format!("/v2/{name}/tags/list"));
-        assert!(!tags.text().contains("one"), "{}", tags.text());
-    }
+    let repositories = catalog["repositories"].as_array().expect("a list");
+    assert!(repositories.is_empty(), "{repositories:?}");
 }
 
 #[test]

@@ -90,6 +90,34 @@ fn check(store: &dyn MetadataStore) {
     tags_are_listed_by_name_and_by_push(store);
     an_upload_is_what_was_last_put(store);
     events_tell_what_happened_and_in_which_order(store);
+    a_repository_that_holds_nothing_is_not_listed(store);
+}
+
+fn a_repository_that_holds_nothing_is_not_listed(store: &dyn MetadataStore) {
+    let own = name("listed/a");
+    let listed = || {
+        let page = store.repositories(Some("listed/"), 1).expect("listed");
+        page.entries.contains(&own)
+    };
+    assert!(!listed());
+    let info = put(store, "listed/a", 60, 0);
+    assert!(listed());
+    store
+        .put_manifest(&own, &manifest(61, Vec::new(), None, &[], 0), DELAYS)
+        .expect("put");
+    store
+        .unlink_blob(&own, &info.digest, Moment(0), DELAYS)
+        .expect("unlinked");
+    assert!(listed());
+    let digest = manifest(61, Vec::new(), None, &[], 0).record.digest;
+    store
+        .delete_manifest(&own, &digest, Moment(0), DELAYS)
+        .expect("deleted");
+    assert!(!listed());
+    // It is known all the same: what was pushed to it is gone, and not its name.
+    assert!(store.has_repository(&own).expect("known"));
+    put(store, "listed/a", 60, 0);
+    assert!(listed());
 }
 
 fn a_blob_belongs_to_its_repository(store: &dyn MetadataStore) {

@@ -333,7 +333,7 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
     /// Whether something was ever pushed to the repository.
     fn has_repository(&self, repository: &RepositoryName) -> Result<bool>;
 
-    /// Repositories behind `after`, by bytes.
+    /// Repositories behind `after` that hold a blob or a manifest, by bytes.
     fn repositories(&self, after: Option<&str>, limit: usize) -> Result<Page<RepositoryName>>;
 
     /// The blob, if the repository holds it. The content comes along only if asked for.

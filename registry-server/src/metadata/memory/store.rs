@@ -23,7 +23,11 @@ impl MetadataStore for MemoryMetadata {
         let state = self.state();
         let behind = state
             .repositories
-            .keys()
+            .iter()
+            .filter(|(_, repository)| {
+                !repository.blobs.is_empty() || !repository.manifests.is_empty()
+            })
+            .map(|(name, _)| name)
             .filter(|name| after.is_none_or(|after| name.as_str() > after));
         Ok(page(behind.cloned(), limit))
     }

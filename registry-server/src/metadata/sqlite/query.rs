@@ -15,8 +15,12 @@ pub(super) fn repositories(
     after: Option<&str>,
     limit: usize,
 ) -> Result<Page<RepositoryName>> {
-    let mut statement = connection
-        .prepare_cached("SELECT name FROM repositories WHERE name > ?1 ORDER BY name LIMIT ?2")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT name FROM repositories r WHERE name > ?1
+             AND (EXISTS (SELECT 1 FROM repository_blobs WHERE repository_id = r.id)
+                 OR EXISTS (SELECT 1 FROM manifests WHERE repository_id = r.id))
+         ORDER BY name LIMIT ?2",
+    )?;
     let names = statement
         .query_map(params![after.unwrap_or(""), one_more(limit)], |row| {
             row.get(0)
