@@ -115,6 +115,10 @@ pub(super) const UPLOADS: Advice = advice(
         ("any", "let POST, PUT, PATCH and DELETE through for /v2/"),
         ("nginx", "no `limit_except` in the location of /v2/"),
         (
+            "doctor",
+            "--username NAME logs in, if the answer is 401 or 403 without a login",
+        ),
+        (
             "registry",
             "its log says more if the answer is its own (see X-Request-Id)",
         ),
