@@ -134,8 +134,8 @@ async fn stored(app: &App, digest: Digest, range: Range<u64>) -> Result<Body, Ap
     }
     let registry = app.registry.clone();
     if !app.sends_files {
-        let reader = blocking(move || registry.open_stored(&digest)).await?;
-        return send::body(reader, range).map_err(|error| ApiError::internal(error.to_string()));
+        let (file, _) = blocking(move || registry.open_stored_file(&digest)).await?;
+        return send::body(file, range).map_err(|error| ApiError::internal(error.to_string()));
     }
     let files = app.files.clone();
     let mapping = blocking(move || {

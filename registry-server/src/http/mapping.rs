@@ -18,6 +18,8 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use bytes::Bytes;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+use super::stamp::Stamp;
+
 /// All mappings that are alive, by their first address.
 static MAPPINGS: RwLock<BTreeMap<usize, Weak<Mapping>>> = RwLock::new(BTreeMap::new());
 
@@ -28,22 +30,6 @@ pub(super) struct Mapping {
     stamp: Stamp,
     address: NonNull<u8>,
     length: usize,
-}
-
-/// What changes when somebody writes to the file.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    length: u64,
-    modified: (i64, i64),
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            length: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        }
-    }
 }
 
 // SAFETY: the mapping is read-only and belongs to the value alone; neither address nor length ever change.

@@ -46,6 +46,7 @@ mod receive;
 mod referrers;
 pub mod route;
 mod send;
+mod stamp;
 pub mod stream;
 mod tags;
 mod uploads;

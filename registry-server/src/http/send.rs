@@ -1,5 +1,6 @@
 //! Sending a part of a blob that the kernel cannot send by itself: encrypted, or not from a file.
 
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::pin::Pin;
@@ -8,17 +9,19 @@ use std::task::{Context, Poll};
 use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use rbuild_store::BlobReader;
 use tokio::task::JoinHandle;
+
+use super::stamp::Stamp;
 
 /// Bytes of one read.
 const CHUNK: usize = 256 << 10;
 
-/// A body with these bytes of a blob.
-pub(super) fn body(mut reader: Box<dyn BlobReader>, range: Range<u64>) -> io::Result<Body> {
-    reader.seek(SeekFrom::Start(range.start))?;
+/// A body with these bytes of a blob, whose file was just opened and found whole.
+pub(super) fn body(mut file: File, range: Range<u64>) -> io::Result<Body> {
+    file.seek(SeekFrom::Start(range.start))?;
+    let stamp = Stamp::of(&file.metadata()?);
     Ok(Body::new(Chunks {
-        state: State::Idle(reader),
+        state: State::Idle(Source { file, stamp }),
         left: range.end - range.start,
     }))
 }
@@ -29,9 +32,14 @@ struct Chunks {
     left: u64,
 }
 
+struct Source {
+    file: File,
+    stamp: Stamp,
+}
+
 enum State {
-    Idle(Box<dyn BlobReader>),
-    Reading(JoinHandle<io::Result<(Box<dyn BlobReader>, Bytes)>>),
+    Idle(Source),
+    Reading(JoinHandle<io::Result<(Source, Bytes)>>),
     Ended,
 }
 
@@ -47,9 +55,9 @@ impl http_body::Body for Chunks {
             return Poll::Ready(None);
         }
         let mut reading = match std::mem::replace(&mut self.state, State::Ended) {
-            State::Idle(reader) => {
+            State::Idle(source) => {
                 let size = usize::try_from(self.left).unwrap_or(CHUNK).min(CHUNK);
-                tokio::task::spawn_blocking(move || read(reader, size))
+                tokio::task::spawn_blocking(move || read(source, size))
             }
             State::Reading(reading) => reading,
             State::Ended => return Poll::Ready(None),
@@ -59,9 +67,9 @@ impl http_body::Body for Chunks {
             return Poll::Pending;
         };
         // After an error the client sees the connection break, and asks again for the rest.
-        let (reader, chunk) = outcome.map_err(io::Error::other).flatten()?;
+        let (source, chunk) = outcome.map_err(io::Error::other).flatten()?;
         self.left -= chunk.len() as u64;
-        self.state = State::Idle(reader);
+        self.state = State::Idle(source);
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 
@@ -70,8 +78,13 @@ impl http_body::Body for Chunks {
     }
 }
 
-fn read(mut reader: Box<dyn BlobReader>, size: usize) -> io::Result<(Box<dyn BlobReader>, Bytes)> {
+fn read(mut source: Source, size: usize) -> io::Result<(Source, Bytes)> {
     let mut chunk = vec![0; size];
-    reader.read_exact(&mut chunk)?;
-    Ok((reader, chunk.into()))
+    source.file.read_exact(&mut chunk)?;
+    if Stamp::of(&source.file.metadata()?) != source.stamp {
+        return Err(io::Error::other(
+            "the blob's file was written to while it was sent",
+        ));
+    }
+    Ok((source, chunk.into()))
 }
