@@ -524,6 +524,11 @@ async fn keep_house(api: http::Api, certificate: Option<Arc<Certificate>>) {
     }
 }
 
+/// How many times as long as it has worked the collection leaves the disk to others.
+const PAUSE: u32 = 3;
+/// The longest of these pauses: a disk that was slow once is not slow for ever.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
 /// Collects now and then, until the server stops.
 async fn collect(registry: Registry, api: http::Api, mut stopped: watch::Receiver<bool>) {
     let settings = registry.collect_settings();
@@ -536,7 +541,7 @@ async fn collect(registry: Registry, api: http::Api, mut stopped: watch::Receive
             () = tokio::time::sleep(settings.interval) => {}
             _ = stopped.wait_for(|stop| *stop) => return,
         }
-        let registry = registry.clone();
+        let (registry, stop) = (registry.clone(), stopped.clone());
         // Going through all files is for once a day or so, through leftovers once an hour; the queue is for every round.
         let thorough = rounds.is_multiple_of(8640);
         let leftovers = rounds.is_multiple_of(360);
@@ -547,7 +552,11 @@ async fn collect(registry: Registry, api: http::Api, mut stopped: watch::Receive
             } else if leftovers {
                 registry.sweep_ingests()?;
             }
-            registry.collect()
+            // Nobody waits for it, and clients wait for the same disk: it takes a small part of the time.
+            registry.collect_beside(&mut |took| {
+                std::thread::sleep((took * PAUSE).min(LONGEST_PAUSE));
+                !*stop.borrow()
+            })
         });
         match round.await {
             Ok(Ok(collected)) if collected != crate::service::Collected::default() => {

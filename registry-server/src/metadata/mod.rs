@@ -466,6 +466,17 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
     /// Removes the record of a blob that no repository holds. `false`: it is held again.
     fn forget_blob(&self, digest: &Digest) -> Result<bool>;
 
+    /// The same for several, each for itself; those that went, in the same order.
+    fn forget_blobs(&self, blobs: &[BlobInfo]) -> Result<Vec<BlobInfo>> {
+        let mut gone = Vec::new();
+        for blob in blobs {
+            if self.forget_blob(&blob.digest)? {
+                gone.push(*blob);
+            }
+        }
+        Ok(gone)
+    }
+
     /// Every blob whose bytes are in the blob store, behind `after`, sorted by digest.
     fn stored_blobs(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<BlobInfo>>;
 

@@ -4,7 +4,7 @@
 //! a tag that moves, a deletion) leaves an entry in the queue of reviews, within its own transaction.
 //! A review decides in one transaction as well, so nothing can be referred to between question and removal.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rbuild_store::{BlobInfo, BlobStore};
 
@@ -13,6 +13,8 @@ use crate::clock::Moment;
 
 /// Reviews of one transaction.
 const BATCH: usize = 100;
+/// Blobs that are removed together: pushes of the same ones wait that long.
+const AT_ONCE: usize = 25;
 /// Files that no record knows are left alone for this long: their record may be on its way.
 const STRAY_AGE: Duration = Duration::from_hours(24);
 /// Ingests that no upload names and nobody writes to are what a crash has left; this is far longer than recording one takes.
@@ -36,22 +38,32 @@ pub struct Collected {
 impl Registry {
     /// Does every review that is due, and forgets uploads that nothing comes for.
     pub fn collect(&self) -> Result<Collected> {
+        self.collect_beside(&mut |_| true)
+    }
+
+    /// The same beside other work: `pause` is told how long each step took, and lets others have their time; `false` ends it early.
+    pub fn collect_beside(&self, pause: &mut dyn FnMut(Duration) -> bool) -> Result<Collected> {
         let mut collected = Collected::default();
         // A backup reads files by the list that it copied first; they must stay until it is done.
         let Some(_removing) = self.removing()? else {
             return Ok(collected);
         };
         loop {
+            let begin = Instant::now();
             let reviewed = self.metadata().review(self.now(), self.delays(), BATCH)?;
             collected.manifests += reviewed.manifests;
             collected.links += reviewed.links;
-            for orphan in &reviewed.orphans {
-                if self.remove_blob(orphan)? {
+            let mut go_on = pause(begin.elapsed());
+            // Also after the sign to stop: nothing else remembers them but the slow sweep.
+            for orphans in reviewed.orphans.chunks(AT_ONCE) {
+                let begin = Instant::now();
+                for removed in self.remove_blobs(orphans)? {
                     collected.blobs += 1;
-                    collected.bytes += orphan.size;
+                    collected.bytes += removed.size;
                 }
+                go_on = go_on && pause(begin.elapsed());
             }
-            if reviewed.reviews < BATCH as u64 {
+            if reviewed.reviews < BATCH as u64 || !go_on {
                 break;
             }
         }
@@ -61,12 +73,12 @@ impl Registry {
         Ok(collected)
     }
 
-    /// Removes record and bytes of a blob that no repository holds. `false`: it is held again.
-    fn remove_blob(&self, blob: &BlobInfo) -> Result<bool> {
-        let _going = self.going(&blob.digest);
-        // The record first: a crash in between leaves a file that nothing names, and `sweep` finds it.
-        let forgotten = self.metadata().forget_blob(&blob.digest)?;
-        if forgotten {
+    /// Removes records and bytes of blobs that no repository holds, and tells which went; the others are held again.
+    fn remove_blobs(&self, blobs: &[BlobInfo]) -> Result<Vec<BlobInfo>> {
+        let _going = self.all_going(blobs);
+        // The records first: a crash in between leaves files that nothing names, and `sweep` finds them.
+        let forgotten = self.metadata().forget_blobs(blobs)?;
+        for blob in &forgotten {
             self.blobs().delete(&blob.digest)?;
         }
         Ok(forgotten)

@@ -2,12 +2,13 @@
 //!
 //! All methods block; whoever serves them from an event loop calls them on threads for that.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rbuild_image::Digest;
-use rbuild_store::FsBlobStore;
+use rbuild_store::{BlobInfo, FsBlobStore};
 
 use crate::clock::{Clock, Moment};
 use crate::config::{Collect, Limits};
@@ -134,9 +135,26 @@ impl Registry {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same for several blobs at once.
+    fn all_going(&self, blobs: &[BlobInfo]) -> Vec<RwLockWriteGuard<'_, ()>> {
+        // Each lock once, and always in the same order: no two that wait for each other.
+        let places: BTreeSet<usize> = blobs.iter().map(|b| self.place_of(&b.digest)).collect();
+        places
+            .into_iter()
+            .map(|place| {
+                self.0.comings[place]
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner)
+            })
+            .collect()
+    }
+
     fn lock_of(&self, digest: &Digest) -> &RwLock<()> {
-        let locks = &self.0.comings;
-        &locks[usize::from(digest.as_bytes()[0]) % locks.len()]
+        &self.0.comings[self.place_of(digest)]
+    }
+
+    fn place_of(&self, digest: &Digest) -> usize {
+        usize::from(digest.as_bytes()[0]) % self.0.comings.len()
     }
 
     /// Keeps removals of blobs and copies of the whole registry apart; `None` while a copy is made.

@@ -192,6 +192,20 @@ impl MetadataStore for SqliteMetadata {
         self.write(move |c| blob::forget(c, &digest))
     }
 
+    /// In one transaction.
+    fn forget_blobs(&self, blobs: &[BlobInfo]) -> Result<Vec<BlobInfo>> {
+        let blobs = blobs.to_vec();
+        self.write(move |c| {
+            let mut gone = Vec::new();
+            for blob in blobs {
+                if blob::forget(c, &blob.digest)? {
+                    gone.push(blob);
+                }
+            }
+            Ok(gone)
+        })
+    }
+
     fn stored_blobs(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<BlobInfo>> {
         self.read(|c| blob::stored(c, after, limit))
     }
