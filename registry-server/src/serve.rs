@@ -525,7 +525,7 @@ async fn keep_house(api: http::Api, certificate: Option<Arc<Certificate>>) {
 }
 
 /// How many times as long as it has worked the collection leaves the disk to others.
-const PAUSE: u32 = 3;
+const PAUSE: u32 = 4;
 /// The longest of these pauses: a disk that was slow once is not slow for ever.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
