@@ -1,13 +1,13 @@
 //! R7: a collection of 5,000 blobs while clients push.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
 use super::content::{Content, digest};
-use super::pushes::{Image, many, push_images};
+use super::pushes::{Image, Progress, many, push_images};
 use super::server::{Kind, MANIFEST, Server, Setup, push_blob};
 use super::table::{Goal, Row, float, median, number};
 use super::wire::Link;
@@ -93,29 +93,21 @@ fn ours(bench: &Bench, garbage: usize, seed: u64) -> Result<Outcome> {
     let server = filling.start()?;
     fill(&server, garbage)?;
     settle()?;
-    let time = Duration::from_millis(if bench.quick { 500 } else { 2000 });
-    let (mut images, without) = push_until(&server, seed + 1, || {
-        std::thread::sleep(time);
-        Ok(())
-    })?;
     drop(server);
     // What clients push now is protected for a while, as it is by default.
-    let server = setup.with("COLLECT_PROTECT", "1min").start()?;
+    let server = setup.with("COLLECT_PROTECT", "10min").start()?;
     let blobs = server.setup.data.join("blobs");
-    let begin = Instant::now();
-    let mut took = Duration::ZERO;
-    let (more, meanwhile) = push_until(&server, seed + 2, || {
+    let (images, rates) = push_beside(bench, &server, seed + 2, || {
+        let begin = Instant::now();
         while files(&blobs)? > 0 {
             if begin.elapsed() > Duration::from_mins(2) {
                 bail!("the collection does not end");
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        took = begin.elapsed();
         Ok(())
     })?;
-    images.extend(more);
-    finish(server, &images, took, without, meanwhile)
+    finish(server, &images, &rates)
 }
 
 /// distribution has a command that looks at its files while the server goes on.
@@ -125,21 +117,11 @@ fn distribution(bench: &Bench, garbage: usize) -> Result<Outcome> {
     let server = setup.start()?;
     fill(&server, garbage)?;
     settle()?;
-    let time = Duration::from_millis(if bench.quick { 500 } else { 2000 });
-    let (mut images, without) = push_until(&server, 1, || {
-        std::thread::sleep(time);
-        Ok(())
-    })?;
-    let begin = Instant::now();
-    let mut took = Duration::ZERO;
-    let (more, meanwhile) = push_until(&server, 2, || {
+    let (images, rates) = push_beside(bench, &server, 2, || {
         // Its exit status does not matter: it stumbles over pushes that come while it looks.
-        setup.distribution_collect().output()?;
-        took = begin.elapsed();
-        Ok(())
+        setup.distribution_collect().output().map(drop)
     })?;
-    images.extend(more);
-    finish(server, &images, took, without, meanwhile)
+    finish(server, &images, &rates)
 }
 
 /// Pushes what nothing refers to.
@@ -155,46 +137,61 @@ fn fill(server: &Server, garbage: usize) -> Result<()> {
     .map(drop)
 }
 
-/// Lets all clients push until `end` returns; tells what was acknowledged, and how many images per second.
-fn push_until(
+/// How fast clients pushed.
+struct Rates {
+    /// How long the collection took.
+    took: Duration,
+    meanwhile: f64,
+    /// After it, on the same server, which has grown: before it there were fewer records, and pushes were faster.
+    after: f64,
+}
+
+/// Lets all clients push while `collection` goes on and for some time after it; tells what was acknowledged, and how fast.
+fn push_beside(
+    bench: &Bench,
     server: &Server,
     seed: u64,
-    end: impl FnOnce() -> Result<()>,
-) -> Result<(Vec<Image>, f64)> {
-    let stop = AtomicBool::new(false);
+    collection: impl FnOnce() -> Result<()>,
+) -> Result<(Vec<Image>, Rates)> {
+    let progress = Progress::default();
+    let images = || float(progress.images.load(Ordering::Relaxed));
     std::thread::scope(|scope| {
-        let begin = Instant::now();
         let clients = scope.spawn(|| {
             many(CLIENTS, |client| {
-                push_images(&server.address, client, seed, usize::MAX, &stop)
+                push_images(&server.address, client, seed, usize::MAX, &progress)
             })
         });
-        let ended = end();
-        stop.store(true, Ordering::Relaxed);
+        let begin = Instant::now();
+        let collected = collection();
+        let (took, during) = (begin.elapsed(), images());
+        let least = Duration::from_millis(if bench.quick { 500 } else { 2000 });
+        let begin = Instant::now();
+        std::thread::sleep(took.clamp(least, least * 4));
+        let after = (images() - during) / begin.elapsed().as_secs_f64();
+        progress.stop.store(true, Ordering::Relaxed);
         let pushed = clients
             .join()
             .map_err(|_| anyhow::anyhow!("a client panicked"))??;
-        ended?;
-        let images: Vec<Image> = pushed.into_iter().flatten().collect();
-        let rate = float(images.len() as u64) / begin.elapsed().as_secs_f64();
-        Ok((images, rate))
+        collected?;
+        let rates = Rates {
+            took,
+            meanwhile: during / took.as_secs_f64(),
+            after,
+        };
+        Ok((pushed.into_iter().flatten().collect(), rates))
     })
 }
 
 /// Reads everything back that was acknowledged, and ends the server.
-fn finish(
-    server: Server,
-    images: &[Image],
-    took: Duration,
-    without: f64,
-    meanwhile: f64,
-) -> Result<Outcome> {
+fn finish(server: Server, images: &[Image], rates: &Rates) -> Result<Outcome> {
     let broken = many(4, |reader| {
         let mut link = Link::new(&server.address)?;
         let mut broken = 0;
         for image in images.iter().skip(reader).step_by(4) {
-            if !is_whole(&mut link, image)? {
+            if !is_whole(&mut link, image).unwrap_or(false) {
                 broken += 1;
+                // A server may break the connection off instead of sending what is damaged.
+                link = Link::new(&server.address)?;
             }
         }
         Ok(broken)
@@ -203,9 +200,9 @@ fn finish(
     drop(server);
     setup.remove();
     Ok(Outcome {
-        took,
-        without,
-        meanwhile,
+        took: rates.took,
+        without: rates.after,
+        meanwhile: rates.meanwhile,
         images: images.len(),
         broken: broken.into_iter().sum(),
     })

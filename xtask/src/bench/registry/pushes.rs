@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -218,18 +218,26 @@ pub(super) struct Image {
     pub(super) blobs: [Content; 2],
 }
 
+/// What clients that push together are told, and tell.
+#[derive(Default)]
+pub(super) struct Progress {
+    pub(super) stop: AtomicBool,
+    /// Images that were acknowledged.
+    pub(super) images: AtomicU64,
+}
+
 /// Pushes images of client `client` until it is told to stop or `most` are there; tells which were acknowledged.
 pub(super) fn push_images(
     address: &str,
     client: usize,
     seed: u64,
     most: usize,
-    stop: &AtomicBool,
+    progress: &Progress,
 ) -> Result<Vec<Image>> {
     let mut link = Link::new(address)?;
     let repository = format!("bench/small{client}");
     let mut images = Vec::new();
-    while images.len() < most && !stop.load(Ordering::Relaxed) {
+    while images.len() < most && !progress.stop.load(Ordering::Relaxed) {
         let number = seed << 40 | (client as u64) << 24 | (images.len() as u64) << 1;
         let blobs = [Content::new(number, 4000), Content::new(number | 1, 2000)];
         for blob in &blobs {
@@ -239,6 +247,7 @@ pub(super) fn push_images(
         let manifest = manifest(config, layer);
         let tag = format!("t{number}");
         push_manifest(&mut link, &repository, &tag, &manifest)?;
+        progress.images.fetch_add(1, Ordering::Relaxed);
         images.push(Image {
             repository: repository.clone(),
             tag,
@@ -259,17 +268,17 @@ pub(super) fn small(bench: &Bench) -> Result<Vec<Row>> {
             let setup = Setup::new(kind, &bench.registry, data)?;
             let server = setup.start()?;
             settle()?;
-            let stop = AtomicBool::new(false);
+            let progress = Progress::default();
             let ((images, wall), cpu, memory) = server.processes.during(|| {
                 let begin = Instant::now();
                 let pushed = std::thread::scope(|scope| {
                     scope.spawn(|| {
                         std::thread::sleep(time);
-                        stop.store(true, Ordering::Relaxed);
+                        progress.stop.store(true, Ordering::Relaxed);
                     });
                     many(32, |client| {
                         let seed = u64::from(round) + 1;
-                        push_images(&server.address, client, seed, usize::MAX, &stop)
+                        push_images(&server.address, client, seed, usize::MAX, &progress)
                     })
                 })?;
                 Ok((pushed.iter().map(Vec::len).sum::<usize>(), begin.elapsed()))

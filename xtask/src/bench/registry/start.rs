@@ -1,11 +1,10 @@
 //! R6: how soon a server with many images answers, and what it holds while nobody asks.
 
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use super::pushes::{many, push_images};
+use super::pushes::{Progress, many, push_images};
 use super::server::{Kind, Setup};
 use super::table::{Goal, Part, Row, Sample, Samples, Who, float, number};
 use super::{Bench, settle};
@@ -23,10 +22,10 @@ pub(super) fn start(bench: &Bench) -> Result<Vec<Row>> {
         let data = bench.scratch.path().join(format!("start-{}", kind.name()));
         let setup = Setup::new(kind, &bench.registry, data)?;
         let server = setup.start()?;
-        let go_on = AtomicBool::new(false);
+        let progress = Progress::default();
         many(32, |client| {
             let own = images / 32 + usize::from(client < images % 32);
-            push_images(&server.address, client, 1, own, &go_on)
+            push_images(&server.address, client, 1, own, &progress)
         })?;
         drop(server);
         settle()?;
