@@ -483,7 +483,8 @@ fn protocol(limits: &Limits) -> hyper::server::conn::http1::Builder {
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_time)
         .max_buf_size(limits.head_bytes.max(8192))
-        .half_close(false);
+        // A client that has sent its request may close its half; the answer goes through the other one.
+        .half_close(true);
     builder
 }
 

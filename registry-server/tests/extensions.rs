@@ -2,9 +2,13 @@
 
 mod support;
 
+use std::io::{BufReader, Write};
+use std::net::Shutdown;
+
+use rbuild_image::Digest;
 use rbuild_registry_server::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
-use support::{Answer, Fixture};
+use support::{Answer, Fixture, bytes, read_answer};
 
 fn tags(answer: &Answer) -> Value {
     answer.expect_status(200);
@@ -90,4 +94,40 @@ fn who_asks_too_much_is_told_when_to_come_back() {
     // Whoever watches over the registry is not held back.
     registry.get("/healthz").expect_status(200);
     registry.get("/readyz").expect_status(200);
+}
+
+#[test]
+fn a_client_that_has_sent_its_request_may_close_its_half() {
+    let registry = Fixture::new();
+    let large = bytes(3_000_000);
+    let digest = registry.push_blob("a", &large);
+    let small = Digest::sha256(b"small");
+    for (request, status, body) in [
+        (
+            "GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+            200,
+            b"{}".as_slice(),
+        ),
+        (
+            format!("GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n"),
+            200,
+            &large,
+        ),
+        (
+            format!(
+                "POST /v2/a/blobs/uploads/?digest={small} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nsmall"
+            ),
+            201,
+            b"",
+        ),
+    ] {
+        for _ in 0..10 {
+            let mut stream = registry.connect();
+            stream.write_all(request.as_bytes()).expect("sent");
+            stream.shutdown(Shutdown::Write).expect("half closed");
+            let answer = read_answer(&mut BufReader::new(stream), false).expect("an answer");
+            assert_eq!(answer.status, status, "{request}");
+            assert_eq!(answer.body, body, "{request}");
+        }
+    }
 }
