@@ -2,10 +2,8 @@
 
 use std::fs::File;
 use std::io::IoSliceMut;
-use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::Advice;
 use rustix::io::{Errno, ReadWriteFlags};
 
 /// Bytes that are read ahead at most.
@@ -27,30 +25,28 @@ fn waits(file: &File, place: u64) -> bool {
     read == Err(Errno::AGAIN)
 }
 
-/// Reads these bytes into memory, and waits for them.
+/// Reads these bytes, up to a bound, so that they are in memory.
+///
+/// Asking the kernel to read ahead (`fadvise`) would save the copy, but it fills its cache with single pages,
+/// and every later sending of the blob would take more than twice the processor time.
 pub(super) fn read(file: &File, offset: u64, length: usize) {
-    ask(file, offset, length);
-    // Advice may be ignored, and is followed in any order: each part that the kernel reads at once is touched.
-    let end = offset + length as u64;
-    let places = (offset..end).step_by(SHORT);
-    for place in places.chain(end.checked_sub(1)) {
-        // An error comes again when the bytes are sent, and is told there.
-        let _ = file.read_at(&mut [0], place);
-    }
-}
-
-/// Asks the kernel to read these bytes, up to a bound, without waiting for them.
-pub(super) fn ask(file: &File, offset: u64, length: usize) {
-    let length = NonZeroU64::new(length.min(WINDOW) as u64);
-    // Nothing but time is lost where it does not.
-    if length.is_some() {
-        let _ = rustix::fs::fadvise(file, offset, length, Advice::WillNeed);
+    let mut scratch = vec![0; SHORT];
+    let end = offset + length.min(WINDOW) as u64;
+    let mut place = offset;
+    while place < end {
+        match file.read_at(&mut scratch, place) {
+            Ok(count) if count > 0 => place += count as u64,
+            // An end or an error comes again when the bytes are sent, and is told there.
+            _ => return,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+
+    use rustix::fs::Advice;
 
     use super::*;
 

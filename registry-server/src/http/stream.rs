@@ -92,7 +92,7 @@ impl Stream {
                 cold::read(mapping.file(), offset, now);
                 // What comes after it is read while this is sent.
                 tokio::task::spawn_blocking(move || {
-                    cold::ask(mapping.file(), offset + now as u64, length - now);
+                    cold::read(mapping.file(), offset + now as u64, length - now);
                 });
             })
         });
