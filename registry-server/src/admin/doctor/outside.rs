@@ -149,6 +149,9 @@ impl Outside {
                 ))
                 .redirect(redirect::Policy::none())
                 .connect_timeout(Duration::from_secs(20))
+                // A connection that is kept may be closed at the other end just when it is used again,
+                // and that would look like a fault of the proxy.
+                .pool_max_idle_per_host(0)
                 .tcp_nodelay(true);
             if direct { builder.no_proxy() } else { builder }
         };
