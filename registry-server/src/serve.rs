@@ -11,7 +11,7 @@ use std::time::Duration;
 use ::http::Request;
 use hyper::body::Incoming;
 use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use rbuild_store::{Durability, FsBlobStore};
@@ -27,8 +27,10 @@ use crate::metadata::{MetadataError, SqliteMetadata};
 use crate::service::{Parts, Registry, Sparse};
 use crate::tls::Certificate;
 use lanes::Lanes;
+use protocol::protocol;
 
 mod lanes;
+mod protocol;
 mod signal;
 
 pub use signal::StopSignal;
@@ -402,7 +404,8 @@ impl Server {
                 let stream = TcpStream::from_std(stream)?;
                 io::Result::Ok(http::stream::Stream::new(stream, idle_time))
             };
-            let protocol = protocol(&self.limits);
+            let open = self.limits.connections - self.slots.available_permits();
+            let protocol = protocol(&self.limits, open);
             let watcher = connections.watcher();
             let Some(certificate) = &self.certificate else {
                 let service = with_peer(plain.clone(), peer);
@@ -477,17 +480,6 @@ async fn accept(
     Ok((stream, peer, slot))
 }
 
-fn protocol(limits: &Limits) -> hyper::server::conn::http1::Builder {
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_time)
-        .max_buf_size(limits.head_bytes.max(8192))
-        // A client that has sent its request may close its half; the answer goes through the other one.
-        .half_close(true);
-    builder
-}
-
 /// Serves the metrics, to few at a time.
 async fn serve_metrics(listener: TcpListener, api: http::Api) {
     let slots = Arc::new(Semaphore::new(16));
@@ -495,7 +487,7 @@ async fn serve_metrics(listener: TcpListener, api: http::Api) {
     loop {
         match accept(&listener, &slots).await {
             Ok((stream, _, slot)) => {
-                let connection = protocol(&Limits::STANDARD)
+                let connection = protocol(&Limits::STANDARD, usize::MAX)
                     .serve_connection(TokioIo::new(stream), service.clone());
                 tokio::spawn(async move {
                     ended(connection.await);

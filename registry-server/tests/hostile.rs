@@ -61,6 +61,12 @@ fn long_addresses_and_heads_are_refused_quickly() {
             assert!((400..500).contains(&answer.status), "{name}: {answer:?}");
         }
     }
+    let header = format!(
+        "GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n",
+        "a".repeat(65 << 10)
+    );
+    let answer = registry.raw(header.as_bytes(), false).expect("an answer");
+    answer.expect_error(431, "UNSUPPORTED");
     let query = format!("/v2/a/tags/list?{}", "n=1&".repeat(10_000));
     registry.get(&query).expect_status(414);
     registry.get("/v2/").expect_status(200);

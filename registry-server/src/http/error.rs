@@ -150,6 +150,16 @@ impl ApiError {
         )
     }
 
+    pub(super) fn head_too_long(limit: usize) -> Self {
+        Self::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "UNSUPPORTED",
+            format!(
+                "address and headers of the request are longer than {limit} bytes; send fewer or shorter ones"
+            ),
+        )
+    }
+
     pub(super) fn too_many_tags(limit: usize) -> Self {
         Self::new(
             StatusCode::URI_TOO_LONG,

@@ -263,6 +263,10 @@ async fn answer(app: &App, request: Request<Body>, kind: &mut Kind) -> Result<Re
         rate.take(peer.ip(), Instant::now())
             .map_err(ApiError::too_many_requests)?;
     }
+    let limit = app.registry.limits().head_bytes;
+    if head_length(&parts) > limit {
+        return Err(ApiError::head_too_long(limit));
+    }
     let endpoint = Endpoint::parse(uri.path()).map_err(|error| missing(&parts.method, error))?;
     *kind = endpoint.kind();
     let query = Query::parse(uri.query())?;
@@ -287,6 +291,17 @@ async fn answer(app: &App, request: Request<Body>, kind: &mut Kind) -> Result<Re
             manifests::answer(app, call, body, repository, name).await
         }
     }
+}
+
+/// Bytes of a request's head, as far as the client chose them.
+fn head_length(parts: &http::request::Parts) -> usize {
+    let address = parts.uri.path().len() + parts.uri.query().map_or(0, str::len);
+    let headers = parts.headers.iter();
+    // `: ` and the end of the line.
+    address
+        + headers
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum::<usize>()
 }
 
 /// Who asks for a tag that cannot exist learns that it does not exist.
