@@ -205,6 +205,11 @@ fn check_tree(source: &str) {
     parse_trigger(source);
 }
 
+#[test]
+fn what_failed_once_stays_mended() {
+    check_tree("RUN -- ");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -119,6 +119,18 @@ pub enum Precondition {
     Absent,
 }
 
+impl Precondition {
+    /// Whether it holds for a tag that is on this digest now, or does not exist.
+    pub fn holds(&self, current: Option<Digest>) -> bool {
+        match self {
+            Self::None => true,
+            Self::Matches(digests) => current.is_some_and(|now| digests.contains(&now)),
+            Self::Exists => current.is_some(),
+            Self::Absent => current.is_none(),
+        }
+    }
+}
+
 /// A manifest on its way in.
 #[derive(Debug, Clone)]
 pub struct NewManifest {

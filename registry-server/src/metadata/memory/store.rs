@@ -8,8 +8,8 @@ use rbuild_store::{BlobInfo, IngestId};
 
 use super::super::{
     BlobRecord, Change, Delays, Event, Freed, Holder, ManifestName, ManifestRecord, MetadataStore,
-    NewManifest, Page, Precondition, PutManifest, Received, Referrer, Removal, Result, ReviewKind,
-    Reviewed, TagList, TagOrder, TagRecord, Totals, UploadId, UploadRecord,
+    NewManifest, Page, PutManifest, Received, Referrer, Removal, Result, ReviewKind, Reviewed,
+    TagList, TagOrder, TagRecord, Totals, UploadId, UploadRecord,
 };
 use super::{Blob, Manifest, MemoryMetadata, Repository};
 use crate::clock::Moment;
@@ -199,13 +199,7 @@ impl MetadataStore for MemoryMetadata {
                 .get(repository)
                 .and_then(|repository| repository.tags.get(tag))
                 .copied();
-            let holds = match &manifest.precondition {
-                Precondition::None => true,
-                Precondition::Matches(digests) => current.is_some_and(|now| digests.contains(&now)),
-                Precondition::Exists => current.is_some(),
-                Precondition::Absent => current.is_none(),
-            };
-            if !holds {
+            if !manifest.precondition.holds(current) {
                 return Ok(PutManifest::PreconditionFailed {
                     tag: tag.clone(),
                     current,

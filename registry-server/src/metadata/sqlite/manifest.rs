@@ -4,8 +4,8 @@ use rbuild_image::{Digest, Tag};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::{
-    Change, Delays, Edge, EdgeKind, Freed, ManifestName, ManifestRecord, NewManifest, Precondition,
-    PutManifest, Removal, Result, ReviewKind,
+    Change, Delays, Edge, EdgeKind, Freed, ManifestName, ManifestRecord, NewManifest, PutManifest,
+    Removal, Result, ReviewKind,
 };
 use super::blob::ensure_repository;
 use super::event;
@@ -68,13 +68,7 @@ pub(super) fn put(
             Some(id) => tag_digest(connection, id, tag)?,
             None => None,
         };
-        let holds = match &manifest.precondition {
-            Precondition::None => true,
-            Precondition::Matches(digests) => current.is_some_and(|now| digests.contains(&now)),
-            Precondition::Exists => current.is_some(),
-            Precondition::Absent => current.is_none(),
-        };
-        if !holds {
+        if !manifest.precondition.holds(current) {
             return Ok(PutManifest::PreconditionFailed {
                 tag: tag.clone(),
                 current,
