@@ -25,6 +25,8 @@ pub struct Config {
     pub sparse_indexes: bool,
     /// Whether an image may name blobs that are not here.
     pub sparse_images: bool,
+    /// Hosts, with their ports, that names of images here begin with where clients use others than in `Host`.
+    pub names: Vec<String>,
     /// Where metrics are served; nowhere by default.
     pub metrics: Option<SocketAddr>,
     /// Whether each request is logged.
@@ -155,6 +157,7 @@ impl Config {
             collect: Collect::STANDARD,
             sparse_indexes: false,
             sparse_images: false,
+            names: Vec::new(),
             metrics: None,
             access_log: true,
             verify_bytes: 4 << 20,

@@ -111,6 +111,7 @@ pub fn open(config: &Config) -> Result<Opened, StartError> {
             indexes: config.sparse_indexes,
             images: config.sparse_images,
         },
+        names: config.names.clone(),
     });
     Ok(Opened {
         registry,

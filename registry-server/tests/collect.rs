@@ -44,6 +44,7 @@ fn fixture() -> Fixture {
             ..Collect::STANDARD
         },
         sparse: Sparse::default(),
+        names: Vec::new(),
     });
     Fixture {
         registry,

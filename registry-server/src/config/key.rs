@@ -60,6 +60,7 @@ keys! {
     "data", "directory that everything is kept in", path, data;
     "sparse_indexes", "whether an index may name manifests that are not here", text, sparse_indexes;
     "sparse_images", "whether an image may name blobs that are not here", text, sparse_images;
+    "names", "hosts (with ports) that names of images here begin with, separated by commas; needed where a proxy changes Host", hosts, names;
     "metrics", "address and port of the metrics; empty serves none", optional, metrics;
     "access_log", "whether each request is logged", text, access_log;
     "verify_bytes", "bytes per second that are read in the background to find damaged blobs; 0 reads none", size, verify_bytes;
@@ -198,6 +199,31 @@ mod text {
     }
 }
 
+mod hosts {
+    use rbuild_image::Reference;
+
+    pub(super) fn read(text: &str) -> Result<Vec<String>, String> {
+        let names = text
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty());
+        names
+            .map(|name| {
+                let reference: Result<Reference, _> = format!("{name}/x").parse();
+                let is_host = !name.contains('/')
+                    && reference.is_ok_and(|reference| *reference.registry == *name);
+                is_host.then(|| name.to_owned()).ok_or_else(|| {
+                    format!("`{name}` is no host that names of images begin with, such as `registry.example` or `registry:5000`")
+                })
+            })
+            .collect()
+    }
+
+    pub(super) fn show(value: &[String]) -> String {
+        value.join(",")
+    }
+}
+
 mod optional {
     use std::net::SocketAddr;
 
@@ -305,6 +331,7 @@ mod tests {
             key: "key.pem".into(),
         });
         config.metrics = Some(([127, 0, 0, 1], 9).into());
+        config.names = vec!["registry.example".to_owned(), "localhost:5000".to_owned()];
         assert_eq!(load(&render(&config), &[]), Ok(config));
     }
 
@@ -326,11 +353,13 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
-        let cases: [Case<'_>; 7] = [
+        let cases: [Case<'_>; 9] = [
             ("lisen = \"x\"", &[], "nearest one is `listen`"),
             ("listen = \"x\"", &[], "`listen` in"),
             ("[limits]\nidle_time = \"soon\"", &[], "such as `90s`"),
             ("[limits]\nblob_bytes = \"-1\"", &[], "256MiB"),
+            ("names = \"registry\"", &[], "`registry` is no host"),
+            ("names = \"r.io/x,r.io\"", &[], "`r.io/x` is no host"),
             ("=", &[], "not valid TOML"),
             (
                 "",

@@ -10,7 +10,7 @@ use super::headers::{has_version, header_text, precondition};
 use super::receive::Incoming;
 use super::{App, Call, DIGEST, blobs, blocking, empty, receive, set, warning};
 use crate::metadata::{ManifestName, ManifestRecord};
-use crate::service::{PushManifest, deprecation};
+use crate::service::{Puller, PushManifest, Registry, Warning};
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
@@ -26,12 +26,18 @@ pub(super) async fn answer(
         // On the spot: two look-ups in the page cache cost less than a change of thread.
         Method::GET => {
             let record = app.registry.manifest(&repository, &name)?;
-            Ok(show(&call, &name, record))
+            let warnings = warnings(&app.registry, &call, &name, &record);
+            Ok(show(&call, record, warnings))
         }
         Method::HEAD => {
-            let (registry, asked) = (app.registry.clone(), name.clone());
-            let record = blocking(move || registry.stat_manifest(&repository, &asked)).await?;
-            Ok(show(&call, &name, record))
+            let registry = app.registry.clone();
+            let (call, record, warnings) = blocking(move || {
+                let record = registry.stat_manifest(&repository, &name)?;
+                let warnings = warnings(&registry, &call, &name, &record);
+                Ok((call, record, warnings))
+            })
+            .await?;
+            Ok(show(&call, record, warnings))
         }
         Method::PUT => put(app, call, body, repository, name).await,
         Method::DELETE => delete(app, repository, name).await,
@@ -39,8 +45,17 @@ pub(super) async fn answer(
     }
 }
 
-fn show(call: &Call, name: &ManifestName, record: ManifestRecord) -> Response {
-    let deprecation = deprecation(name, &record);
+fn warnings(
+    registry: &Registry,
+    call: &Call,
+    asked: &ManifestName,
+    record: &ManifestRecord,
+) -> Vec<Warning> {
+    let host = header_text(&call.headers, &header::HOST);
+    registry.pull_warnings(Puller { asked, host }, record)
+}
+
+fn show(call: &Call, record: ManifestRecord, warnings: Vec<Warning>) -> Response {
     let etag = format!("\"{}\"", record.digest);
     let mut response = if has_version(&call.headers, &etag) {
         empty(StatusCode::NOT_MODIFIED)
@@ -62,7 +77,7 @@ fn show(call: &Call, name: &ManifestName, record: ManifestRecord) -> Response {
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    warning::add(&mut response, deprecation);
+    warning::add(&mut response, warnings);
     response
 }
 

@@ -87,6 +87,7 @@ fn check(store: &dyn MetadataStore) {
     a_blob_belongs_to_its_repository(store);
     a_refused_manifest_changes_nothing(store);
     tags_move_as_one(store);
+    a_tag_that_leads_elsewhere_tells_where(store);
     tags_are_listed_by_name_and_by_push(store);
     an_upload_is_what_was_last_put(store);
     events_tell_what_happened_and_in_which_order(store);
@@ -118,6 +119,36 @@ fn a_repository_that_holds_nothing_is_not_listed(store: &dyn MetadataStore) {
     assert!(store.has_repository(&own).expect("known"));
     put(store, "listed/a", 60, 0);
     assert!(listed());
+}
+
+fn a_tag_that_leads_elsewhere_tells_where(store: &dyn MetadataStore) {
+    let own = name("base");
+    let child_of = |child: &NewManifest| {
+        let record = &child.record;
+        let size = record.content.len() as u64;
+        vec![edge(record.digest, EdgeKind::Manifest, size)]
+    };
+    let old = manifest(1, Vec::new(), None, &["a"], 0);
+    let index = manifest(2, child_of(&old), None, &["b"], 0);
+    let nested = manifest(3, child_of(&index), None, &["c"], 0);
+    let new = manifest(4, Vec::new(), None, &["d"], 0);
+    for pushed in [&old, &index, &nested, &new] {
+        store.put_manifest(&own, pushed, DELAYS).expect("put");
+    }
+    let digests = [&old, &index, &nested, &new].map(|pushed| pushed.record.digest);
+    for (at, text) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        for (from, before) in digests.iter().enumerate() {
+            let moved = store.moved_tag(&own, &tag(text), before).expect("tag");
+            // The first three stand in each other.
+            let leads_there = from == at || from < at && at < 3;
+            let want = (!leads_there).then(|| digests[at]);
+            assert_eq!(moved, want, "{text} {from}");
+        }
+    }
+    for (repository, text) in [("base", "none"), ("no-base", "a")] {
+        let moved = store.moved_tag(&name(repository), &tag(text), &digests[3]);
+        assert_eq!(moved.expect("tag"), None);
+    }
 }
 
 fn a_blob_belongs_to_its_repository(store: &dyn MetadataStore) {
@@ -490,6 +521,33 @@ fn a_newer_file_is_refused_and_a_closed_store_says_so() {
 }
 
 #[test]
+fn a_base_that_very_many_indexes_list_is_not_told_about() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = sqlite(&directory);
+    let own = name("base");
+    let old = manifest(0, Vec::new(), None, &[], 0);
+    let size = old.record.content.len() as u64;
+    let tagged = manifest(1, Vec::new(), None, &["a"], 0);
+    let ask = || store.moved_tag(&own, &tag("a"), &old.record.digest);
+    for pushed in [&old, &tagged] {
+        store.put_manifest(&own, pushed, DELAYS).expect("put");
+    }
+    for time in 0..198 {
+        let edges = vec![edge(old.record.digest, EdgeKind::Manifest, size)];
+        let index = manifest(2, edges, None, &[], time);
+        let mut index = index;
+        index.record.content.extend(time.to_le_bytes());
+        index.record.digest = Digest::sha256(&index.record.content);
+        store.put_manifest(&own, &index, DELAYS).expect("put");
+        assert_eq!(ask().expect("tag"), Some(tagged.record.digest), "{time}");
+    }
+    let edges = vec![edge(old.record.digest, EdgeKind::Manifest, size)];
+    let last = manifest(2, edges, None, &[], 0);
+    store.put_manifest(&own, &last, DELAYS).expect("put");
+    assert_eq!(ask().expect("tag"), None);
+}
+
+#[test]
 fn transactions_of_many_threads_are_all_there() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let store = sqlite(&directory);
@@ -666,6 +724,11 @@ fn portrait(store: &dyn MetadataStore, known: &[NewManifest], now: i64) -> Vec<S
         for n in 0..5 {
             let by_tag = ManifestName::Tag(tag(&format!("t{n}")));
             lines.push(format!("{:?}", store.manifest(&repository, &by_tag)));
+            for new in known {
+                let moved =
+                    store.moved_tag(&repository, &tag(&format!("t{n}")), &new.record.digest);
+                lines.push(format!("{moved:?}"));
+            }
             let blob = store.blob(&repository, &blob(n).0.digest, true);
             lines.push(format!("{blob:?}"));
         }

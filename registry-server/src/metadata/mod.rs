@@ -421,6 +421,17 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
         name: &ManifestName,
     ) -> Result<Option<ManifestRecord>>;
 
+    /// Where the tag is, if it does not lead to the manifest `before` any more: it is neither on it nor on an index that
+    /// lists it, at whatever depth.
+    ///
+    /// `None` also if there is no such tag, and if so many indexes list the manifest that it would take long to tell.
+    fn moved_tag(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        before: &Digest,
+    ) -> Result<Option<Digest>>;
+
     /// Removes the manifest and every tag on it, unless an index of the repository holds it.
     fn delete_manifest(
         &self,

@@ -32,7 +32,7 @@ pub use manifest::{PushManifest, PushedManifest};
 pub use parse::Sparse;
 pub use referrer::Referrers;
 pub use upload::UploadWriter;
-pub use warning::{DEPRECATED, Warning, deprecation};
+pub use warning::{DEPRECATED, Puller, Warning};
 
 /// Blobs up to this many bytes are kept in the database: they share the commit of their record.
 pub const SMALL_BLOB: usize = 64 << 10;
@@ -56,6 +56,8 @@ pub struct Parts {
     pub collect: Collect,
     /// Which manifests may name what is not here.
     pub sparse: Sparse,
+    /// Hosts that names of images here may begin with, besides the one that a client asks by.
+    pub names: Vec<String>,
 }
 
 struct Shared {

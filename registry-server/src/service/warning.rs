@@ -1,15 +1,19 @@
 //! What a push or a pull should make people look at, though it was done.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::fmt;
 
-use rbuild_image::{Digest, RepositoryName, Tag};
+use rbuild_image::{Digest, Reference, RepositoryName, Tag};
+use serde::Deserialize;
 
 use super::{Registry, Result};
 use crate::metadata::{Edge, EdgeKind, ManifestName, ManifestRecord};
 
 /// The annotation of a manifest or index that marks it as deprecated; its value says why, or what to use instead.
 pub const DEPRECATED: &str = "dev.rbuild.deprecated";
+
+/// The annotation that names the image another one was built on (image-spec, "Pre-Defined Annotation Keys").
+const BASE_NAME: &str = "org.opencontainers.image.base.name";
 
 /// Targets of a manifest that are looked up to say that they are missing.
 const LOOK_UPS: usize = 200;
@@ -29,6 +33,15 @@ pub enum Warning {
         count: usize,
         /// The first of it.
         first: Digest,
+    },
+    /// The image was built on another one, whose tag is on something newer by now.
+    BaseMoved {
+        /// The base image, as the manifest names it.
+        name: Box<Reference>,
+        /// What the image was built on.
+        before: Digest,
+        /// Where the tag is now.
+        now: Digest,
     },
     /// The image that was asked for is marked as deprecated.
     Deprecated {
@@ -56,6 +69,10 @@ impl fmt::Display for Warning {
             Self::Incomplete { count, first } => write!(
                 f,
                 "{count} of what this manifest names is not in this repository, {first} first; pulls of it will fail"
+            ),
+            Self::BaseMoved { name, before, now } => write!(
+                f,
+                "the base image {name} has changed: it is {now} now, and this image was built on {before}; rebuild it to take over what is new"
             ),
             Self::Deprecated { tag, reason } if reason.trim().is_empty() => {
                 write!(f, "tag {tag} is deprecated")
@@ -114,22 +131,97 @@ impl Registry {
         }
         Ok(warnings)
     }
+
+    /// What somebody should know who pulls this manifest.
+    ///
+    /// Costs next to nothing for one whose annotations say nothing of the kind, and one look-up for one with a base image here.
+    pub fn pull_warnings(&self, puller: Puller<'_>, record: &ManifestRecord) -> Vec<Warning> {
+        let Some(json) = record.annotations.as_deref() else {
+            return Vec::new();
+        };
+        if !json.contains(DEPRECATED) && !json.contains(BASE_NAME) {
+            return Vec::new();
+        }
+        let Ok(notes) = serde_json::from_str::<Notes<'_>>(json) else {
+            return Vec::new();
+        };
+        // The one of bounded length first.
+        let mut warnings: Vec<Warning> = self.base_moved(puller, &notes).into_iter().collect();
+        // Whoever asks by digest wants just this one.
+        if let (ManifestName::Tag(tag), Some(reason)) = (puller.asked, notes.deprecated) {
+            warnings.push(Warning::Deprecated {
+                tag: tag.clone(),
+                reason: reason.into_owned(),
+            });
+        }
+        warnings
+    }
+
+    /// Whether the base image that a manifest names is of this registry, and another one by now.
+    fn base_moved(&self, puller: Puller<'_>, notes: &Notes<'_>) -> Option<Warning> {
+        let name: Reference = notes.base_name.as_deref()?.parse().ok()?;
+        let before: Digest = notes.base_digest.as_deref()?.parse().ok()?;
+        // Who names a digest wants that one, and would get it again.
+        let tag = name.tag.as_ref().filter(|_| name.digest.is_none())?;
+        if !self.is_own_name(&name.registry, puller.host) {
+            return None;
+        }
+        let now = self.tag_for_puller(&name.repository, tag, &before)?;
+        Some(Warning::BaseMoved {
+            name: Box::new(name),
+            before,
+            now,
+        })
+    }
+
+    /// Whether names of images that begin with this host are names of images here.
+    fn is_own_name(&self, registry: &str, host: Option<&str>) -> bool {
+        let names = self.0.parts.names.iter().map(String::as_str);
+        let wanted = without_port(registry);
+        names
+            .chain(host)
+            .any(|own| without_port(own).eq_ignore_ascii_case(wanted))
+    }
+
+    /// Where a tag of any repository is, if it leads to `before` no more.
+    ///
+    /// All that a puller learns of repositories other than the one that was asked for comes through here,
+    /// so this is where to check whether that is allowed.
+    fn tag_for_puller(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        before: &Digest,
+    ) -> Option<Digest> {
+        // A pull does not fail for want of a warning.
+        self.metadata().moved_tag(repository, tag, before).ok()?
+    }
 }
 
-/// Whether a manifest that was asked for by a name is marked as deprecated.
-///
-/// Costs next to nothing for those that are not.
-pub fn deprecation(name: &ManifestName, record: &ManifestRecord) -> Option<Warning> {
-    let ManifestName::Tag(tag) = name else {
-        return None;
-    };
-    let json = record.annotations.as_deref()?;
-    if !json.contains(DEPRECATED) {
-        return None;
-    }
-    let annotations: BTreeMap<String, String> = serde_json::from_str(json).ok()?;
-    Some(Warning::Deprecated {
-        tag: tag.clone(),
-        reason: annotations.get(DEPRECATED)?.clone(),
-    })
+/// Who asks for a manifest.
+#[derive(Debug, Clone, Copy)]
+pub struct Puller<'a> {
+    /// By what name.
+    pub asked: &'a ManifestName,
+    /// The host that the client took the registry for, with a port where it named one.
+    pub host: Option<&'a str>,
+}
+
+/// The annotations that pullers should hear of.
+#[derive(Deserialize)]
+struct Notes<'a> {
+    #[serde(borrow, rename = "dev.rbuild.deprecated")]
+    deprecated: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "org.opencontainers.image.base.name")]
+    base_name: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "org.opencontainers.image.base.digest")]
+    base_digest: Option<Cow<'a, str>>,
+}
+
+/// A host without the ports that go without saying; behind a proxy nobody knows which of them it was.
+fn without_port(host: &str) -> &str {
+    let bare = host
+        .strip_suffix(":443")
+        .or_else(|| host.strip_suffix(":80"));
+    bare.unwrap_or(host)
 }

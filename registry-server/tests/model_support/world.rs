@@ -182,6 +182,7 @@ fn open(directory: &Path, clock: &Arc<ManualClock>) -> Registry {
             ..Collect::STANDARD
         },
         sparse: Sparse::default(),
+        names: Vec::new(),
     })
 }
 

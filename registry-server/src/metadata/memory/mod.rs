@@ -71,6 +71,15 @@ impl Repository {
             .map(|(holder, _)| *holder)
     }
 
+    /// Whether it is this manifest, or an index that lists it, at whatever depth.
+    fn leads_to(&self, from: &Digest, target: &Digest) -> bool {
+        from == target
+            || self.manifests.get(from).is_some_and(|manifest| {
+                let mut edges = manifest.edges.iter();
+                edges.any(|(child, _)| self.leads_to(child, target))
+            })
+    }
+
     /// Follows references upwards to every tag.
     fn climb(&self, name: &RepositoryName, path: &[Digest], holders: &mut Vec<Holder>) {
         let Some(top) = path.last() else { return };

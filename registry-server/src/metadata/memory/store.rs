@@ -261,6 +261,20 @@ impl MetadataStore for MemoryMetadata {
         Ok(found.map(|manifest| manifest.record.clone()))
     }
 
+    fn moved_tag(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        before: &Digest,
+    ) -> Result<Option<Digest>> {
+        let state = self.state();
+        let current = state.repositories.get(repository).and_then(|repository| {
+            let current = repository.tags.get(tag)?;
+            (!repository.leads_to(current, before)).then_some(*current)
+        });
+        Ok(current)
+    }
+
     fn delete_manifest(
         &self,
         repository: &RepositoryName,

@@ -119,6 +119,15 @@ impl MetadataStore for SqliteMetadata {
         self.read(|c| manifest::get(c, repository.as_str(), name))
     }
 
+    fn moved_tag(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        before: &Digest,
+    ) -> Result<Option<Digest>> {
+        self.read(|c| manifest::moved_tag(c, repository.as_str(), tag, before))
+    }
+
     fn delete_manifest(
         &self,
         repository: &RepositoryName,
