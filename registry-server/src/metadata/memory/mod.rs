@@ -71,6 +71,12 @@ impl Repository {
             .map(|(holder, _)| *holder)
     }
 
+    /// Where the tag is, if it leads to `before` no more.
+    fn moved_tag(&self, tag: &Tag, before: &Digest) -> Option<Digest> {
+        let current = self.tags.get(tag)?;
+        (!self.leads_to(current, before)).then_some(*current)
+    }
+
     /// Whether it is this manifest, or an index that lists it, at whatever depth.
     fn leads_to(&self, from: &Digest, target: &Digest) -> bool {
         from == target

@@ -268,11 +268,8 @@ impl MetadataStore for MemoryMetadata {
         before: &Digest,
     ) -> Result<Option<Digest>> {
         let state = self.state();
-        let current = state.repositories.get(repository).and_then(|repository| {
-            let current = repository.tags.get(tag)?;
-            (!repository.leads_to(current, before)).then_some(*current)
-        });
-        Ok(current)
+        let repository = state.repositories.get(repository);
+        Ok(repository.and_then(|repository| repository.moved_tag(tag, before)))
     }
 
     fn delete_manifest(

@@ -204,7 +204,9 @@ pub(super) fn forget(connection: &Connection, digest: &Digest) -> Result<bool> {
         .prepare_cached("DELETE FROM blobs WHERE digest = ?1")?
         .execute([&digest])?;
     connection
-        .prepare_cached("DELETE FROM reviews WHERE kind = 'blob' AND digest = ?1")?
+        .prepare_cached(
+            "DELETE FROM reviews WHERE kind = 'blob' AND repository_id = 0 AND digest = ?1",
+        )?
         .execute([&digest])?;
     Ok(true)
 }

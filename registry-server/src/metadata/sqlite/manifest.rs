@@ -192,49 +192,16 @@ const fn kind_text(kind: EdgeKind) -> &'static str {
     }
 }
 
-fn tag_digest(connection: &Connection, repository: i64, tag: &Tag) -> Result<Option<Digest>> {
+pub(super) fn tag_digest(
+    connection: &Connection,
+    repository: i64,
+    tag: &Tag,
+) -> Result<Option<Digest>> {
     let digest: Option<String> = connection
         .prepare_cached("SELECT digest FROM tags WHERE repository_id = ?1 AND name = ?2")?
         .query_row(params![repository, tag.as_str()], |row| row.get(0))
         .optional()?;
     digest.as_deref().map(parsed).transpose()
-}
-
-/// Indexes above a manifest that are looked at; a base image with more of them is not told about.
-const INDEXES: u16 = 200;
-
-/// Where the tag is, if it leads to `before` no more.
-pub(super) fn moved_tag(
-    connection: &Connection,
-    repository: &str,
-    tag: &Tag,
-    before: &Digest,
-) -> Result<Option<Digest>> {
-    let Some(id) = repository_id(connection, repository)? else {
-        return Ok(None);
-    };
-    let Some(current) = tag_digest(connection, id, tag)? else {
-        return Ok(None);
-    };
-    let mut statement = connection.prepare_cached(
-        "WITH RECURSIVE above (digest) AS (
-             SELECT ?2 UNION
-             SELECT m.manifest FROM above
-             JOIN manifest_references m ON m.target = above.digest AND m.repository_id = ?1)
-         SELECT digest FROM above LIMIT ?3",
-    )?;
-    let mut rows = statement.query(params![id, before.to_string(), INDEXES])?;
-    let current_text = current.to_string();
-    let mut seen = 0;
-    while let Some(row) = rows.next()? {
-        seen += 1;
-        if seen == INDEXES
-            || row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)? == current_text
-        {
-            return Ok(None);
-        }
-    }
-    Ok(Some(current))
 }
 
 /// Sets a tag, and tells where it was.

@@ -19,6 +19,8 @@ use super::{MetadataError, Result};
 mod blob;
 mod event;
 mod manifest;
+#[cfg(test)]
+mod plans;
 mod query;
 mod review;
 mod schema;

@@ -1,12 +1,12 @@
-//! Lists: repositories, tags, referrers, holders, totals.
+//! Lists: repositories, tags, referrers, holders, totals; and where a tag leads.
 
 use std::collections::BTreeSet;
 
-use rbuild_image::{Digest, RepositoryName};
+use rbuild_image::{Digest, RepositoryName, Tag};
 use rusqlite::{Connection, params};
 
 use super::super::{Holder, Page, Referrer, Result, TagList, TagOrder, TagRecord, Totals};
-use super::manifest::one_more;
+use super::manifest::{one_more, tag_digest};
 use super::{parsed, repository_id, unsigned};
 use crate::clock::Moment;
 
@@ -160,7 +160,8 @@ pub(super) fn holders(
                          SELECT protected_until AS at FROM repository_blobs
                              WHERE repository_id = ?1 AND digest = ?2
                          UNION ALL
-                         SELECT due_at FROM reviews WHERE repository_id = ?1 AND digest = ?2)",
+                         SELECT due_at FROM reviews WHERE kind IN ('manifest', 'link')
+                             AND repository_id = ?1 AND digest = ?2)",
                 )?
                 .query_row(params![id, start], |row| row.get(0))?;
             holders.push(Holder {
@@ -172,6 +173,43 @@ pub(super) fn holders(
         }
     }
     Ok(holders)
+}
+
+/// Indexes above a manifest that are looked at; a base image with more of them is not told about.
+const INDEXES: u16 = 200;
+
+/// Where the tag is, if it leads to `before` no more.
+pub(super) fn moved_tag(
+    connection: &Connection,
+    repository: &str,
+    tag: &Tag,
+    before: &Digest,
+) -> Result<Option<Digest>> {
+    let Some(id) = repository_id(connection, repository)? else {
+        return Ok(None);
+    };
+    let Some(current) = tag_digest(connection, id, tag)? else {
+        return Ok(None);
+    };
+    let mut statement = connection.prepare_cached(
+        "WITH RECURSIVE above (digest) AS (
+             SELECT ?2 UNION
+             SELECT m.manifest FROM above CROSS JOIN manifest_references m
+             WHERE m.target = above.digest AND m.repository_id = ?1)
+         SELECT digest FROM above LIMIT ?3",
+    )?;
+    let mut rows = statement.query(params![id, before.to_string(), INDEXES])?;
+    let current_text = current.to_string();
+    let mut seen = 0;
+    while let Some(row) = rows.next()? {
+        seen += 1;
+        if seen == INDEXES
+            || row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)? == current_text
+        {
+            return Ok(None);
+        }
+    }
+    Ok(Some(current))
 }
 
 /// Follows references upwards to every tag. A path cannot run in a circle: a manifest contains its targets' digests.

@@ -7,7 +7,11 @@ use rusqlite::Connection;
 use super::super::{MetadataError, Result};
 
 /// Each entry leads to the version that is its number, counted from 1.
-const STEPS: &[&str] = &[include_str!("0001.sql"), include_str!("0002.sql")];
+const STEPS: &[&str] = &[
+    include_str!("0001.sql"),
+    include_str!("0002.sql"),
+    include_str!("0003.sql"),
+];
 
 /// Version of the schema in the file; 0 if it is empty.
 pub(super) fn version(connection: &Connection) -> Result<u32> {

@@ -125,7 +125,7 @@ impl MetadataStore for SqliteMetadata {
         tag: &Tag,
         before: &Digest,
     ) -> Result<Option<Digest>> {
-        self.read(|c| manifest::moved_tag(c, repository.as_str(), tag, before))
+        self.read(|c| query::moved_tag(c, repository.as_str(), tag, before))
     }
 
     fn delete_manifest(
