@@ -321,9 +321,9 @@ fn a_manifest_keeps_its_bytes_under_tag_and_digest() {
     registry
         .get("/v2/a/manifests/v2")
         .expect_error(404, "MANIFEST_UNKNOWN");
-    registry
-        .get("/v2/a/manifests/.bad")
-        .expect_error(404, "MANIFEST_UNKNOWN");
+    let bad = registry.get("/v2/a/manifests/.bad");
+    bad.expect_error(404, "MANIFEST_UNKNOWN");
+    assert!(bad.text().contains("`.bad`"), "{}", bad.text());
     registry.head("/v2/b/manifests/v1").expect_status(404);
 }
 
@@ -472,6 +472,36 @@ fn several_tags_are_set_at_once_or_not_at_all() {
 }
 
 #[test]
+fn a_manifest_is_the_same_for_everybody_whatever_types_the_request_names() {
+    let registry = Fixture::new();
+    registry.push_image("a", "image", b"layer");
+    let entry = descriptor(IMAGE, image(b"layer").to_string().as_bytes());
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [entry] });
+    registry
+        .put_manifest("a", "index", &index)
+        .expect_status(201);
+    let image = image(b"layer");
+    for (tag, media_type, content) in [("image", IMAGE, &image), ("index", INDEX, &index)] {
+        for accept in [
+            "*/*",
+            IMAGE,
+            INDEX,
+            "application/vnd.docker.distribution.manifest.v2+json",
+            "application/vnd.oci.image.index.v1+json;q=0",
+            "text/html",
+            "",
+            "no type",
+        ] {
+            let path = format!("/v2/a/manifests/{tag}");
+            let answer = registry.send("GET", &path, &[("Accept", accept)], b"");
+            answer.expect_status(200);
+            assert_eq!(answer.header("content-type"), Some(media_type), "{accept}");
+            assert_eq!(answer.json(), *content, "{accept}");
+        }
+    }
+}
+
+#[test]
 fn tags_move_only_from_where_the_client_saw_them() {
     let registry = Fixture::new();
     let first = registry.push_image("a", "v1", b"first");
@@ -487,6 +517,10 @@ fn tags_move_only_from_where_the_client_saw_them() {
     let elsewhere = format!("\"{}\"", Digest::sha256(b"elsewhere"));
     put("v1", "If-Match", &elsewhere).expect_error(412, "DENIED");
     put("v1", "If-Match", "rubbish").expect_status(400);
+    // Without a tag there is nothing to hold the condition against, and none is passed over.
+    let digest = Digest::sha256(&second).to_string();
+    put(&digest, "If-Match", &elsewhere).expect_error(400, "UNSUPPORTED");
+    put(&format!("{digest}?tag=v1"), "If-Match", &elsewhere).expect_error(412, "DENIED");
     assert_eq!(
         registry
             .head("/v2/a/manifests/v1")
@@ -609,6 +643,12 @@ fn referrers_are_listed_filtered_and_adopted() {
         .filter_map(|entry| entry["digest"].as_str())
         .collect();
     assert_eq!(digests, [digest.to_string(), old.to_string()]);
+    // What its entry does not say is taken from the manifest.
+    let config = "application/vnd.oci.image.config.v1+json";
+    assert_eq!(listed["manifests"][1]["artifactType"], config);
+    let filter = config.replace('+', "%2B");
+    let filtered = registry.get(&format!("{path}?artifactType={filter}"));
+    assert_eq!(filtered.json()["manifests"][0]["digest"], old.to_string());
     registry
         .get("/v2/a/referrers/sha256:00")
         .expect_error(400, "DIGEST_INVALID");
@@ -618,6 +658,7 @@ fn referrers_are_listed_filtered_and_adopted() {
 fn many_referrers_come_in_pages() {
     let registry = Fixture::new();
     let subject = registry.push_image("a", "v1", b"layer");
+    let mut all = Vec::new();
     for number in 0..501 {
         let mut about = image(b"layer");
         about["subject"] = descriptor(IMAGE, image(b"layer").to_string().as_bytes());
@@ -625,7 +666,14 @@ fn many_referrers_come_in_pages() {
         registry
             .put_manifest("a", &Digest::sha256(about.to_string()).to_string(), &about)
             .expect_status(201);
+        all.push(descriptor(IMAGE, about.to_string().as_bytes()));
     }
+    // Clients that keep the list themselves, too, do not make it longer.
+    let fallback = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": all });
+    let tag = subject.to_string().replace(':', "-");
+    registry
+        .put_manifest("a", &tag, &fallback)
+        .expect_status(201);
     let mut path = format!(
         "/v2/a/referrers/{subject}?artifactType=application/vnd.oci.image.config.v1%2Bjson"
     );

@@ -64,12 +64,7 @@ async fn get(
             let (app, held) = (app.clone(), found.content.map(Bytes::from));
             return several(app, digest, size, held, ranges).await;
         }
-        Wanted::Unsatisfiable => {
-            return Err(ApiError::range_not_satisfiable(format!(
-                "the blob has {size} bytes, and none of them is in the range that was asked for"
-            ))
-            .header(header::CONTENT_RANGE, format!("bytes */{size}")));
-        }
+        Wanted::Unsatisfiable => return Err(ApiError::no_such_part(size)),
     };
     let length = range.end - range.start;
     let place = format!(

@@ -116,6 +116,17 @@ impl ApiError {
         )
     }
 
+    pub(super) fn no_such_part(size: u64) -> Self {
+        Self::new(
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            "SIZE_INVALID",
+            format!(
+                "the blob has {size} bytes, and none of them is in the range that was asked for; ask for bytes before {size}, or without `Range` for all"
+            ),
+        )
+        .header(header::CONTENT_RANGE, format!("bytes */{size}"))
+    }
+
     pub(super) fn query_invalid(why: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "UNSUPPORTED", why)
     }

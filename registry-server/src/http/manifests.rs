@@ -9,7 +9,7 @@ use super::error::ApiError;
 use super::headers::{has_version, header_text, precondition};
 use super::receive::Incoming;
 use super::{App, Call, DIGEST, blobs, blocking, empty, receive, set, warning};
-use crate::metadata::{ManifestName, ManifestRecord};
+use crate::metadata::{ManifestName, ManifestRecord, Precondition};
 use crate::service::{Puller, PushManifest, Registry, Warning};
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -100,6 +100,11 @@ async fn put(
         }
     };
     let precondition = precondition(&call.headers)?;
+    if tags.is_empty() && precondition != Precondition::None {
+        return Err(ApiError::query_invalid(
+            "`If-Match` and `If-None-Match` are conditions on tags, and this push sets none; name the tag in the address or with `?tag=`",
+        ));
+    }
     let content_type = header_text(&call.headers, &header::CONTENT_TYPE).map(str::to_owned);
     let limits = app.registry.limits();
     let content = receive::whole(body, limits.manifest_bytes, limits.idle_time).await?;

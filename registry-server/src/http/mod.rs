@@ -267,7 +267,8 @@ async fn answer(app: &App, request: Request<Body>, kind: &mut Kind) -> Result<Re
     if head_length(&parts) > limit {
         return Err(ApiError::head_too_long(limit));
     }
-    let endpoint = Endpoint::parse(uri.path()).map_err(|error| missing(&parts.method, error))?;
+    let endpoint =
+        Endpoint::parse(uri.path()).map_err(|error| missing(&parts.method, uri.path(), error))?;
     *kind = endpoint.kind();
     let query = Query::parse(uri.query())?;
     let call = Call {
@@ -305,9 +306,12 @@ fn head_length(parts: &http::request::Parts) -> usize {
 }
 
 /// Who asks for a tag that cannot exist learns that it does not exist.
-fn missing(method: &Method, error: ApiError) -> ApiError {
+fn missing(method: &Method, path: &str, error: ApiError) -> ApiError {
     if error.code() == "MANIFEST_INVALID" && *method != Method::PUT {
-        crate::service::Error::ManifestUnknown("of that name".to_owned()).into()
+        let name = path.rsplit('/').next().unwrap_or_default();
+        // As much as a tag may have.
+        let name = name.chars().take(128).collect();
+        crate::service::Error::ManifestUnknown(name).into()
     } else {
         error
     }

@@ -31,7 +31,7 @@ pub(crate) enum Refusal {
 
 /// All fields of all kinds of manifest that matter here; the rest of the document is kept as bytes and not looked at.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object of JSON")]
 struct Document {
     schema_version: Option<u64>,
     media_type: Option<String>,
@@ -45,7 +45,10 @@ struct Document {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(
+    rename_all = "camelCase",
+    expecting = "a descriptor: an object with `mediaType`, `digest` and `size`"
+)]
 struct Target {
     #[serde(default)]
     media_type: String,
@@ -347,7 +350,8 @@ mod tests {
     fn what_is_no_manifest_is_refused_with_a_reason() {
         let config = target('a', "application/vnd.oci.image.config.v1+json");
         check_refused(Some(IMAGE), "", "not valid");
-        check_refused(Some(IMAGE), "[]", "not valid");
+        check_refused(Some(IMAGE), "[]", "expected an object of JSON");
+        check_refused(Some(IMAGE), r#"{"config":"x"}"#, "expected a descriptor");
         check_refused(Some(IMAGE), "{}", "schemaVersion");
         check_refused(Some(IMAGE), r#"{"schemaVersion":2}"#, "config");
         check_refused(Some(INDEX), r#"{"schemaVersion":2}"#, "manifests");

@@ -1,5 +1,7 @@
 //! Referrers of a manifest, also those that only a fallback tag knows.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rbuild_image::{Descriptor, Digest, Index, MediaType, RepositoryName, Tag};
 
 use super::{Registry, Result};
@@ -37,15 +39,40 @@ impl Registry {
             .map(|referrer| referrer.digest);
         let mut entries: Vec<Descriptor> = entries.into_iter().map(descriptor).collect();
         if after.is_none() {
-            for adopted in self.fallback_referrers(repository, subject)? {
-                let wanted =
-                    artifact_type.is_none_or(|want| adopted.artifact_type.as_deref() == Some(want));
-                if wanted && !entries.iter().any(|own| own.digest == adopted.digest) {
-                    entries.push(adopted);
+            let mut seen = BTreeSet::new();
+            for listed in self.fallback_referrers(repository, subject)? {
+                if !seen.insert(listed.digest) {
+                    continue;
                 }
+                let adopted = self.adopt(repository, subject, listed)?;
+                entries.extend(adopted.filter(|adopted| {
+                    artifact_type.is_none_or(|want| adopted.artifact_type.as_deref() == Some(want))
+                }));
             }
         }
         Ok(Referrers { entries, next })
+    }
+
+    /// What a fallback tag lists, completed from the manifest; `None` if that names its subject itself.
+    fn adopt(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        mut listed: Descriptor,
+    ) -> Result<Option<Descriptor>> {
+        let name = ManifestName::Digest(listed.digest);
+        let Some(record) = self.metadata().manifest(repository, &name)? else {
+            return Ok(Some(listed));
+        };
+        // Then it is in the list anyhow, perhaps on another page.
+        if record.subject == Some(*subject) {
+            return Ok(None);
+        }
+        listed.artifact_type = listed.artifact_type.or(record.artifact_type);
+        if listed.annotations.is_empty() {
+            listed.annotations = annotations(record.annotations.as_deref());
+        }
+        Ok(Some(listed))
     }
 
     fn fallback_referrers(
@@ -77,9 +104,11 @@ fn descriptor(referrer: Referrer) -> Descriptor {
     let media_type = MediaType::new(referrer.media_type);
     let mut descriptor = Descriptor::new(media_type, referrer.digest, referrer.size);
     descriptor.artifact_type = referrer.artifact_type;
-    descriptor.annotations = referrer
-        .annotations
-        .and_then(|json| serde_json::from_str(&json).ok())
-        .unwrap_or_default();
+    descriptor.annotations = annotations(referrer.annotations.as_deref());
     descriptor
+}
+
+fn annotations(json: Option<&str>) -> BTreeMap<String, String> {
+    json.and_then(|json| serde_json::from_str(json).ok())
+        .unwrap_or_default()
 }
