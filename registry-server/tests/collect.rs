@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rbuild_image::{Digest, RepositoryName, Tag};
-use rbuild_registry_server::clock::ManualClock;
+use rbuild_registry_server::clock::{Clock as _, ManualClock};
 use rbuild_registry_server::config::{Collect, Limits};
-use rbuild_registry_server::metadata::{ManifestName, Precondition, SqliteMetadata};
+use rbuild_registry_server::metadata::{Freed, ManifestName, Precondition, SqliteMetadata};
 use rbuild_registry_server::service::{Content, Error, Parts, PushManifest, Registry, Sparse};
 use rbuild_store::{BlobStore as _, Durability, FsBlobStore};
 use serde_json::json;
@@ -233,6 +233,86 @@ fn who_was_told_that_a_manifest_is_here_can_put_it_into_an_index() {
         .expect("taken");
     fixture.pass(100 * HOUR);
     assert!(fixture.registry.manifest(&a, &by_digest).is_ok());
+}
+
+/// A way to remove something from the repository, with the digest of the index that is in it.
+type Remove = fn(&Fixture, &RepositoryName, &Digest) -> Freed;
+
+#[test]
+fn a_removal_tells_what_becomes_free_with_all_that_it_kept_and_when() {
+    let tag_v1: Remove = |fixture, a, _| {
+        let freed = fixture.registry.delete_tag(a, &tag("v1"));
+        freed.expect("deleted")
+    };
+    let manifest: Remove = |fixture, a, index| {
+        let freed = fixture.registry.delete_manifest(a, index);
+        freed.expect("deleted")
+    };
+    // Blobs 0 (config of all) and 3 have 70,000 bytes, 1 and 2 have 10.
+    for (remove, also, bytes, shared, hours) in [
+        // The index, then its children, then what refers to one of those: 5 hours each, and 10 for the tag.
+        (tag_v1, "", 140_020, 0, 25),
+        (manifest, "", 140_020, 0, 15),
+        // One child has a tag of its own, and keeps what refers to it.
+        (manifest, "child", 10, 70_000, 10),
+        (tag_v1, "child", 10, 70_000, 20),
+        // What refers to the child has one.
+        (manifest, "signature", 20, 70_000, 10),
+        (tag_v1, "index", 0, 140_020, 15),
+        (manifest, "mounted", 20, 140_000, 10),
+    ] {
+        let fixture = fixture();
+        let (a, b) = (name("a"), name("b"));
+        for number in 0..4 {
+            fixture.push_blob(&a, number);
+        }
+        let children = vec![image(&[1], None), image(&[2], None)];
+        let signature = image(&[3], Some(&children[0]));
+        let all = index(&children);
+        for pushed in children.iter().chain([&signature]) {
+            fixture.push_manifest(&a, pushed, &[]).expect("taken");
+        }
+        let digest = fixture.push_manifest(&a, &all, &["v1"]).expect("taken");
+        match also {
+            "child" => drop(fixture.push_manifest(&a, &children[0], &["x"])),
+            "signature" => drop(fixture.push_manifest(&a, &signature, &["x"])),
+            "index" => drop(fixture.push_manifest(&a, &all, &["x"])),
+            "mounted" => {
+                fixture.push_blob(&b, 3);
+                fixture.push_blob(&b, 0);
+                let taken = fixture.push_manifest(&b, &image(&[3], None), &["x"]);
+                taken.expect("taken");
+            }
+            _ => {}
+        }
+        // What was asked when it was pushed is answered by now.
+        fixture.pass(20 * HOUR);
+        let blob_bytes = || {
+            fixture
+                .registry
+                .metadata()
+                .totals()
+                .expect("totals")
+                .blob_bytes
+        };
+        let (before, now) = (blob_bytes(), fixture.clock.now());
+        let freed = remove(&fixture, &a, &digest);
+        let want = Freed {
+            bytes,
+            shared_bytes: shared,
+            at: now.plus(hours * HOUR),
+        };
+        assert_eq!(freed, want, "{also}");
+        for _ in 1..hours {
+            fixture.pass(HOUR);
+        }
+        assert!(
+            bytes == 0 || blob_bytes() > before - bytes,
+            "{also}: earlier"
+        );
+        fixture.pass(HOUR);
+        assert_eq!(blob_bytes(), before - bytes, "{also}");
+    }
 }
 
 #[test]

@@ -701,7 +701,10 @@ fn what_is_deleted_is_gone_and_what_is_in_use_stays() {
         .expect_status(201);
     let blob = format!("/v2/a/blobs/{}", Digest::sha256(&layer));
     registry.delete(&blob).expect_error(405, "DENIED");
-    registry.delete("/v2/a/manifests/v2").expect_status(202);
+    let untagged = registry.delete("/v2/a/manifests/v2");
+    untagged.expect_status(202);
+    assert_eq!(untagged.json()["freedBytes"], 0);
+    assert_eq!(untagged.json()["sharedBytes"], 100_002);
     registry.get("/v2/a/manifests/v2").expect_status(404);
     registry
         .delete("/v2/a/manifests/v2")

@@ -138,14 +138,10 @@ async fn delete(
     name: ManifestName,
 ) -> Result<Response, ApiError> {
     let registry = app.registry.clone();
-    match name {
-        ManifestName::Tag(tag) => {
-            blocking(move || registry.delete_tag(&repository, &tag)).await?;
-            Ok(empty(StatusCode::ACCEPTED))
-        }
-        ManifestName::Digest(digest) => {
-            let freed = blocking(move || registry.delete_manifest(&repository, &digest)).await?;
-            Ok(blobs::freed(freed))
-        }
-    }
+    let freed = blocking(move || match name {
+        ManifestName::Tag(tag) => registry.delete_tag(&repository, &tag),
+        ManifestName::Digest(digest) => registry.delete_manifest(&repository, &digest),
+    })
+    .await?;
+    Ok(blobs::freed(freed))
 }

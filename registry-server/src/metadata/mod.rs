@@ -14,6 +14,7 @@ use crate::clock::Moment;
 #[cfg(test)]
 mod contract;
 mod event;
+mod freed;
 mod memory;
 mod sqlite;
 mod tag;
@@ -182,14 +183,14 @@ pub enum ManifestName {
     Tag(Tag),
 }
 
-/// What a removal sets free, and when.
+/// What a removal sets free, with all that only the removed thing kept, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freed {
     /// Bytes of blobs that nothing else refers to, in any repository.
     pub bytes: u64,
     /// Bytes of blobs that something else still refers to.
     pub shared_bytes: u64,
-    /// When the space is given back at the earliest.
+    /// When all of it is given back at the earliest.
     pub at: Moment,
 }
 
@@ -441,14 +442,14 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
         delays: Delays,
     ) -> Result<Removal>;
 
-    /// Removes the tag; the manifest is reviewed later. `false`: there is no such tag.
+    /// Removes the tag; the manifest is reviewed later. `None`: there is no such tag.
     fn delete_tag(
         &self,
         repository: &RepositoryName,
         tag: &Tag,
         now: Moment,
         delays: Delays,
-    ) -> Result<bool>;
+    ) -> Result<Option<Freed>>;
 
     /// Tags as wanted; `None` if there is no such repository.
     fn tags(&self, repository: &RepositoryName, list: &TagList) -> Result<Option<Page<TagRecord>>>;

@@ -3,7 +3,7 @@
 use rbuild_image::{RepositoryName, Tag};
 
 use super::{Error, Registry, Result};
-use crate::metadata::{Page, TagList, TagRecord};
+use crate::metadata::{Freed, Page, TagList, TagRecord};
 
 impl Registry {
     /// Tags as wanted.
@@ -18,13 +18,11 @@ impl Registry {
         Ok(self.metadata().repositories(after, limit)?)
     }
 
-    /// Removes a tag, and leaves the manifest.
-    pub fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<()> {
+    /// Removes a tag, and leaves the manifest to the collection.
+    pub fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<Freed> {
         let (now, delays) = (self.now(), self.delays());
-        if self.metadata().delete_tag(repository, tag, now, delays)? {
-            Ok(())
-        } else {
-            Err(Error::ManifestUnknown(tag.to_string()))
-        }
+        self.metadata()
+            .delete_tag(repository, tag, now, delays)?
+            .ok_or_else(|| Error::ManifestUnknown(tag.to_string()))
     }
 }

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rbuild_image::{Digest, RepositoryName, Tag};
+use rbuild_store::BlobInfo;
 
+use super::freed::{Gone, Holdings, freed};
 use super::{
-    Change, Edge, EdgeKind, Event, Holder, ManifestRecord, ReviewKind, UploadId, UploadRecord,
+    Change, Delays, Edge, EdgeKind, Event, Freed, Holder, ManifestRecord, Result, ReviewKind,
+    UploadId, UploadRecord,
 };
 use crate::clock::Moment;
 
@@ -178,35 +181,20 @@ impl State {
         }
     }
 
-    /// Bytes of a manifest's blobs that nothing else uses, and of those that something else uses.
-    fn exclusive_bytes(&self, name: &RepositoryName, digest: &Digest) -> (u64, u64) {
-        let Some(manifest) = self
-            .repositories
-            .get(name)
-            .and_then(|repository| repository.manifests.get(digest))
-        else {
-            return (0, 0);
-        };
-        let targets: BTreeSet<&Digest> = manifest.edges.iter().map(|(target, _)| target).collect();
-        let (mut exclusive, mut shared) = (0, 0);
-        for target in targets {
-            let Some(blob) = self.blobs.get(target) else {
-                continue;
-            };
-            let used = self.repositories.iter().any(|(other, repository)| {
-                let held = other != name && repository.blobs.contains_key(target);
-                held || repository.manifests.iter().any(|(holder, manifest)| {
-                    (other != name || holder != digest)
-                        && manifest.edges.iter().any(|(own, _)| own == target)
-                })
-            });
-            if used {
-                shared += blob.size;
-            } else {
-                exclusive += blob.size;
-            }
-        }
-        (exclusive, shared)
+    fn is_kept(&self, name: &RepositoryName, manifest: &Digest) -> Result<bool> {
+        Holding { state: self, name }.is_kept(manifest, &Gone::new())
+    }
+
+    fn freed(
+        &self,
+        name: &RepositoryName,
+        manifest: Digest,
+        stays: bool,
+        at: Moment,
+        delays: Delays,
+    ) -> Result<Freed> {
+        let holding = Holding { state: self, name };
+        freed(&holding, manifest, stays, at, delays.unreferenced)
     }
 
     fn remove_manifest(&mut self, name: &RepositoryName, digest: &Digest, due: Moment) {
@@ -274,6 +262,80 @@ impl State {
         repository.blobs.remove(&digest);
         self.enqueue(ReviewKind::Blob, None, digest, now);
         true
+    }
+}
+
+/// One repository among the others.
+struct Holding<'a> {
+    state: &'a State,
+    name: &'a RepositoryName,
+}
+
+impl Holding<'_> {
+    fn manifests(&self) -> impl Iterator<Item = (&Digest, &Manifest)> {
+        let repository = self.state.repositories.get(self.name);
+        repository.into_iter().flat_map(|own| &own.manifests)
+    }
+
+    fn refers(manifest: &Manifest, target: &Digest, wanted: impl Fn(EdgeKind) -> bool) -> bool {
+        let mut edges = manifest.edges.iter();
+        edges.any(|(own, kind)| own == target && wanted(*kind))
+    }
+}
+
+impl Holdings for Holding<'_> {
+    fn below(&self, manifest: &Digest) -> Result<Vec<Digest>> {
+        let above = self.manifests().find(|(digest, _)| *digest == manifest);
+        let below = self.manifests().filter(|(digest, other)| {
+            let is_listed = above.is_some_and(|(_, above)| {
+                Self::refers(above, digest, |kind| kind != EdgeKind::Blob)
+            });
+            is_listed || other.record.subject == Some(*manifest)
+        });
+        Ok(below.map(|(digest, _)| *digest).collect())
+    }
+
+    fn is_kept(&self, manifest: &Digest, gone: &Gone) -> Result<bool> {
+        let Some(own) = self.state.repositories.get(self.name) else {
+            return Ok(false);
+        };
+        let subject = own
+            .manifests
+            .get(manifest)
+            .and_then(|manifest| manifest.record.subject);
+        let has_subject = subject.is_some_and(|subject| {
+            own.manifests.contains_key(&subject) && !gone.contains_key(&subject)
+        });
+        let is_listed = self.manifests().any(|(digest, index)| {
+            !gone.contains_key(digest)
+                && Self::refers(index, manifest, |kind| kind != EdgeKind::Blob)
+        });
+        Ok(has_subject || is_listed || own.tags.values().any(|target| target == manifest))
+    }
+
+    fn blobs(&self, manifest: &Digest) -> Result<Vec<BlobInfo>> {
+        let found = self.manifests().find(|(digest, _)| *digest == manifest);
+        let targets = found.into_iter().flat_map(|(_, manifest)| &manifest.edges);
+        Ok(targets
+            .filter_map(|(target, _)| {
+                let size = self.state.blobs.get(target)?.size;
+                Some(BlobInfo {
+                    digest: *target,
+                    size,
+                })
+            })
+            .collect())
+    }
+
+    fn is_used(&self, blob: &Digest, gone: &Gone) -> Result<bool> {
+        Ok(self.state.repositories.iter().any(|(name, repository)| {
+            let is_own = name == self.name;
+            let mut manifests = repository.manifests.iter();
+            !is_own && repository.blobs.contains_key(blob)
+                || manifests.any(|(digest, manifest)| {
+                    !(is_own && gone.contains_key(digest)) && Self::refers(manifest, blob, |_| true)
+                })
+        }))
     }
 }
 

@@ -289,7 +289,6 @@ impl MetadataStore for MemoryMetadata {
         if let Some(parent) = holder.parent(digest) {
             return Ok(Removal::InUse(parent));
         }
-        let (bytes, shared_bytes) = state.exclusive_bytes(repository, digest);
         let tags: Vec<Tag> = holder
             .tags
             .iter()
@@ -297,17 +296,14 @@ impl MetadataStore for MemoryMetadata {
             .map(|(tag, _)| tag.clone())
             .collect();
         let at = now.plus(delays.unreferenced);
+        let freed = state.freed(repository, *digest, false, at, delays)?;
         for tag in tags {
             let digest = *digest;
             state.record(repository, Change::Untagged { tag, digest }, now);
         }
         state.record(repository, Change::Deleted { digest: *digest }, now);
         state.remove_manifest(repository, digest, at);
-        Ok(Removal::Removed(Freed {
-            bytes,
-            shared_bytes,
-            at,
-        }))
+        Ok(Removal::Removed(freed))
     }
 
     fn delete_tag(
@@ -316,19 +312,19 @@ impl MetadataStore for MemoryMetadata {
         tag: &Tag,
         now: Moment,
         delays: Delays,
-    ) -> Result<bool> {
+    ) -> Result<Option<Freed>> {
         let mut state = self.state();
-        let removed = state
-            .repositories
-            .get_mut(repository)
-            .and_then(|repository| repository.tags.remove(tag));
-        if let Some(digest) = removed {
-            let due = now.plus(delays.untagged);
-            state.enqueue(ReviewKind::Manifest, Some(repository), digest, due);
-            let tag = tag.clone();
-            state.record(repository, Change::Untagged { tag, digest }, now);
-        }
-        Ok(removed.is_some())
+        let own = state.repositories.get_mut(repository);
+        let Some(digest) = own.and_then(|own| own.tags.remove(tag)) else {
+            return Ok(None);
+        };
+        let due = now.plus(delays.untagged);
+        state.enqueue(ReviewKind::Manifest, Some(repository), digest, due);
+        let tag = tag.clone();
+        state.record(repository, Change::Untagged { tag, digest }, now);
+        let at = due.plus(delays.unreferenced);
+        let stays = state.is_kept(repository, &digest)?;
+        state.freed(repository, digest, stays, at, delays).map(Some)
     }
 
     fn tags(&self, repository: &RepositoryName, list: &TagList) -> Result<Option<Page<TagRecord>>> {

@@ -3,12 +3,14 @@
 use rbuild_image::{Digest, Tag};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::super::freed::{Gone, Holdings, freed};
 use super::super::{
     Change, Delays, Edge, EdgeKind, Freed, ManifestName, ManifestRecord, NewManifest, PutManifest,
     Removal, Result, ReviewKind,
 };
 use super::blob::ensure_repository;
 use super::event;
+use super::holdings::Repository;
 use super::review::enqueue;
 use super::{parsed, repository_id, signed, unsigned};
 use crate::clock::Moment;
@@ -242,12 +244,12 @@ pub(super) fn delete_tag(
     tag: &Tag,
     now: Moment,
     delays: Delays,
-) -> Result<bool> {
+) -> Result<Option<Freed>> {
     let Some(id) = repository_id(connection, repository)? else {
-        return Ok(false);
+        return Ok(None);
     };
     let Some(digest) = tag_digest(connection, id, tag)? else {
-        return Ok(false);
+        return Ok(None);
     };
     connection
         .prepare_cached("DELETE FROM tags WHERE repository_id = ?1 AND name = ?2")?
@@ -265,7 +267,10 @@ pub(super) fn delete_tag(
         digest,
     };
     event::record(connection, repository, &untagged, now)?;
-    Ok(true)
+    let holdings = Repository { connection, id };
+    let stays = holdings.is_kept(&digest, &Gone::new())?;
+    let at = due.plus(delays.unreferenced);
+    freed(&holdings, digest, stays, at, delays.unreferenced).map(Some)
 }
 
 pub(super) fn delete(
@@ -283,8 +288,9 @@ pub(super) fn delete(
     if let Some(holder) = parent(connection, id, &text)? {
         return Ok(Removal::InUse(holder));
     }
-    let (bytes, shared_bytes) = exclusive_bytes(connection, id, &text)?;
     let at = now.plus(delays.unreferenced);
+    let holdings = Repository { connection, id };
+    let freed = freed(&holdings, *digest, false, at, delays.unreferenced)?;
     for tag in tags_on(connection, id, &text)? {
         let untagged = Change::Untagged {
             tag,
@@ -299,11 +305,7 @@ pub(super) fn delete(
         now,
     )?;
     remove(connection, id, &text, at)?;
-    Ok(Removal::Removed(Freed {
-        bytes,
-        shared_bytes,
-        at,
-    }))
+    Ok(Removal::Removed(freed))
 }
 
 /// Tags on a manifest, by bytes.
@@ -337,29 +339,6 @@ pub(super) fn parent(
         .query_row(params![repository, digest], |row| row.get(0))
         .optional()?;
     parent.as_deref().map(parsed).transpose()
-}
-
-/// Bytes of the manifest's blobs that nothing else uses, and of those that something else uses.
-fn exclusive_bytes(connection: &Connection, repository: i64, digest: &str) -> Result<(u64, u64)> {
-    let mut statement = connection.prepare_cached(
-        "SELECT DISTINCT b.digest, b.size,
-             EXISTS (SELECT 1 FROM manifest_references o WHERE o.target = b.digest
-                     AND NOT (o.repository_id = ?1 AND o.manifest = ?2))
-             OR EXISTS (SELECT 1 FROM repository_blobs l WHERE l.digest = b.digest AND l.repository_id <> ?1)
-         FROM manifest_references e JOIN blobs b ON b.digest = e.target
-         WHERE e.repository_id = ?1 AND e.manifest = ?2",
-    )?;
-    let mut rows = statement.query(params![repository, digest])?;
-    let (mut exclusive, mut shared) = (0, 0);
-    while let Some(row) = rows.next()? {
-        let size = unsigned(row.get(1)?)?;
-        if row.get::<_, bool>(2)? {
-            shared += size;
-        } else {
-            exclusive += size;
-        }
-    }
-    Ok((exclusive, shared))
 }
 
 /// Removes a manifest with its tags, and queues everything that it may have kept.

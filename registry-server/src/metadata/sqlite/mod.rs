@@ -18,6 +18,7 @@ use super::{MetadataError, Result};
 
 mod blob;
 mod event;
+mod holdings;
 mod manifest;
 #[cfg(test)]
 mod plans;

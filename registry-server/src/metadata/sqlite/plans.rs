@@ -7,9 +7,10 @@ use rusqlite::{Connection, params_from_iter};
 use super::schema;
 
 /// All statements of this store stand in these files.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     include_str!("blob.rs"),
     include_str!("event.rs"),
+    include_str!("holdings.rs"),
     include_str!("manifest.rs"),
     include_str!("query.rs"),
     include_str!("review.rs"),

@@ -4,9 +4,9 @@ use rbuild_image::{Digest, RepositoryName, Tag};
 use rbuild_store::{BlobInfo, IngestId};
 
 use super::super::{
-    BlobRecord, Delays, Event, Holder, ManifestName, ManifestRecord, MetadataStore, NewManifest,
-    Page, PutManifest, Referrer, Removal, Result, Reviewed, TagList, TagRecord, Totals, UploadId,
-    UploadRecord,
+    BlobRecord, Delays, Event, Freed, Holder, ManifestName, ManifestRecord, MetadataStore,
+    NewManifest, Page, PutManifest, Referrer, Removal, Result, Reviewed, TagList, TagRecord,
+    Totals, UploadId, UploadRecord,
 };
 use super::{SqliteMetadata, blob, event, manifest, query, repository_id, review, upload};
 use crate::clock::Moment;
@@ -145,7 +145,7 @@ impl MetadataStore for SqliteMetadata {
         tag: &Tag,
         now: Moment,
         delays: Delays,
-    ) -> Result<bool> {
+    ) -> Result<Option<Freed>> {
         let (repository, tag) = (repository.clone(), tag.clone());
         self.write(move |c| manifest::delete_tag(c, repository.as_str(), &tag, now, delays))
     }
