@@ -262,7 +262,9 @@ fn a_full_disk_stops_pushes_and_nothing_else() {
     registry
         .put_manifest("a", "v2", &image(b"layer"))
         .expect_error(507, "DENIED");
-    registry.get("/readyz").expect_status(503);
+    let probe = registry.get("/readyz");
+    probe.expect_error(503, "DENIED");
+    assert!(probe.text().contains("nearly full"), "{}", probe.text());
     registry.get("/healthz").expect_status(200);
     registry.get("/v2/a/manifests/v1").expect_status(200);
     registry

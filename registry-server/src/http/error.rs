@@ -189,8 +189,12 @@ impl ApiError {
         error
     }
 
-    pub(super) fn not_ready(why: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNKNOWN", why)
+    /// The same reason, as the answer of a probe.
+    pub(super) fn not_ready(self) -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            ..self
+        }
     }
 }
 

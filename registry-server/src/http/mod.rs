@@ -332,9 +332,7 @@ async fn ready(app: &App, call: &Call) -> Result<Response, ApiError> {
     let state = blocking(move || registry.check_ready()).await;
     read_only(call, || match state {
         Ok(()) => Ok(text("ready\n")),
-        Err(_) => Err(ApiError::not_ready(
-            "the registry cannot take pushes now; its log says why",
-        )),
+        Err(error) => Err(error.not_ready()),
     })
 }
 
