@@ -7,7 +7,7 @@ use rbuild_image::{Digest, RepositoryName};
 use rbuild_store::{BlobInfo, BlobReader, BlobStore, CommitError};
 
 use super::{Error, Registry, Result};
-use crate::metadata::{BlobRecord, Freed, Removal, UploadId};
+use crate::metadata::{BlobRecord, Freed, MetadataError, Removal, UploadId};
 
 /// A blob, ready to be sent.
 #[derive(Debug)]
@@ -38,8 +38,11 @@ impl Registry {
         let half: Duration = self.0.parts.collect.protect / 2;
         if record.protected_until < self.now().plus(half) {
             let until = self.protected_until();
-            if !self.metadata().protect_blob(repository, digest, until)? {
-                return Err(Error::BlobUnknown(*digest));
+            match self.metadata().protect_blob(repository, digest, until) {
+                // A full disk takes no promise, but the blob is here; whoever pushes a manifest is told if it is not any more.
+                Ok(true) | Err(MetadataError::Full) => {}
+                Ok(false) => return Err(Error::BlobUnknown(*digest)),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(record.blob)

@@ -5,7 +5,8 @@ use rbuild_image::{Digest, RepositoryName, Tag};
 use super::parse::{Refusal, parse};
 use super::{Error, Registry, Result, Warning};
 use crate::metadata::{
-    Freed, ManifestName, ManifestRecord, NewManifest, Precondition, PutManifest, Removal,
+    Freed, ManifestName, ManifestRecord, MetadataError, NewManifest, Precondition, PutManifest,
+    Removal,
 };
 
 /// A manifest that a client sends.
@@ -147,8 +148,14 @@ impl Registry {
         let record = self.manifest(repository, name)?;
         let soon = self.now().plus(self.0.parts.collect.protect / 2);
         let until = self.protected_until();
-        self.metadata()
-            .protect_manifest(repository, &record.digest, soon, until)?;
+        match self
+            .metadata()
+            .protect_manifest(repository, &record.digest, soon, until)
+        {
+            // A full disk takes no promise, but the manifest is here.
+            Ok(()) | Err(MetadataError::Full) => {}
+            Err(error) => return Err(error.into()),
+        }
         // It may have gone before it was protected.
         self.manifest(repository, name)
     }

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
 use super::{MetadataError, Result};
+use room::Room;
 
 mod blob;
 mod event;
@@ -24,6 +25,7 @@ mod manifest;
 mod plans;
 mod query;
 mod review;
+mod room;
 mod schema;
 mod store;
 mod upload;
@@ -39,6 +41,8 @@ pub struct SqliteMetadata {
     readers: Mutex<Vec<Connection>>,
     jobs: Mutex<Option<Sender<Job>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// The last of all, so that every connection is closed before.
+    _room: Option<Arc<Room>>,
 }
 
 /// One transaction; it returns what to do when its fate is known.
@@ -62,16 +66,19 @@ impl SqliteMetadata {
         connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
         connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
         schema::migrate(&mut connection)?;
+        let room = Arc::new(Room::new(&path, &connection)?);
         let (jobs, waiting) = mpsc::channel();
+        let keeping = Arc::clone(&room);
         let writer = std::thread::Builder::new()
             .name("metadata".to_owned())
-            .spawn(move || write_groups(&connection, &waiting))
+            .spawn(move || write_groups(&connection, &waiting, &keeping))
             .map_err(|error| MetadataError::Database(error.into()))?;
         Ok(Self {
             path,
             readers: Mutex::default(),
             jobs: Mutex::new(Some(jobs)),
             writer: Mutex::new(Some(writer)),
+            _room: Some(room),
         })
     }
 
@@ -88,6 +95,7 @@ impl SqliteMetadata {
             readers: Mutex::new(vec![reader]),
             jobs: Mutex::new(None),
             writer: Mutex::new(None),
+            _room: None,
         })
     }
 
@@ -201,10 +209,12 @@ fn configure(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-fn write_groups(connection: &Connection, waiting: &Receiver<Job>) {
+fn write_groups(connection: &Connection, waiting: &Receiver<Job>, room: &Room) {
     while let Ok(first) = waiting.recv() {
         let mut completions = Vec::new();
-        let outcome = write_group(connection, waiting, first, &mut completions);
+        // If this fails, so does what follows, or there is no need for it.
+        let _ = room.spare_log(connection);
+        let outcome = write_group(connection, waiting, first, &mut completions, room);
         if outcome.is_err() && !connection.is_autocommit() {
             // If this fails as well, the next `BEGIN` says so.
             let _ = connection.execute_batch("ROLLBACK");
@@ -220,6 +230,7 @@ fn write_group(
     waiting: &Receiver<Job>,
     first: Job,
     completions: &mut Vec<Completion>,
+    room: &Room,
 ) -> std::result::Result<(), CommitFailure> {
     let begun = connection.execute_batch("BEGIN IMMEDIATE");
     if let Err(error) = begun {
@@ -231,6 +242,12 @@ fn write_group(
         && let Ok(job) = waiting.try_recv()
     {
         completions.push(job(connection));
+    }
+    if !room.holds(connection)? {
+        return Err(CommitFailure {
+            full: true,
+            message: "the disk has no room for more records".to_owned(),
+        });
     }
     Ok(connection.execute_batch("COMMIT")?)
 }
