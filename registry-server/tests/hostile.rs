@@ -106,6 +106,53 @@ fn two_ways_to_say_the_length_are_not_believed() {
 }
 
 #[test]
+fn heads_that_a_proxy_may_read_differently_are_refused_and_end_the_connection() {
+    let registry = Fixture::new();
+    let heads = [
+        ("no host", ""),
+        ("two hosts", "Host: x\r\nHost: y\r\n"),
+        ("the same host twice", "Host: x\r\nHost: x\r\n"),
+        (
+            "a coding before chunked",
+            "Host: x\r\nTransfer-Encoding: gzip, chunked\r\n",
+        ),
+        (
+            "chunked twice",
+            "Host: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        ),
+        (
+            "chunked twice in a line",
+            "Host: x\r\nTransfer-Encoding: chunked, chunked\r\n",
+        ),
+    ];
+    for (name, head) in heads {
+        let location = registry.start("a");
+        let request = format!(
+            "PATCH {location} HTTP/1.1\r\n{head}\r\n5\r\nhello\r\n0\r\n\r\nGET /v2/_catalog HTTP/1.1\r\nHost: x\r\n\r\n"
+        );
+        let mut stream = registry.connect();
+        stream.write_all(request.as_bytes()).expect("written");
+        let mut text = Vec::new();
+        // What is not read any more may come back as a reset.
+        let _ = stream.read_to_end(&mut text);
+        let text = String::from_utf8_lossy(&text);
+        assert!(text.starts_with("HTTP/1.1 400 "), "{name}: {text}");
+        assert!(!text.contains("repositories"), "answered twice to {name}");
+        let status = registry.get(&location);
+        assert_eq!(status.header("range"), Some("0-0"), "{name}");
+    }
+    let taken = [
+        "GET /v2/ HTTP/1.0\r\n\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\nConnection: close\r\n\r\n0\r\n\r\n",
+    ];
+    for request in taken {
+        let answer = registry.raw(request.as_bytes(), false).expect("an answer");
+        answer.expect_status(200);
+    }
+}
+
+#[test]
 fn slow_clients_lose_their_connection_and_disturb_nobody() {
     let registry = Fixture::with(|config| {
         config.limits.head_time = Duration::from_millis(200);

@@ -127,6 +127,11 @@ impl ApiError {
         .header(header::CONTENT_RANGE, format!("bytes */{size}"))
     }
 
+    /// What follows such a head cannot be trusted to be another request, so the connection ends.
+    pub(super) fn head_invalid(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "UNSUPPORTED", why).header(header::CONNECTION, "close")
+    }
+
     pub(super) fn query_invalid(why: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "UNSUPPORTED", why)
     }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version, header};
 
 use crate::service::Registry;
 use access::{AccessLog, Line};
@@ -253,6 +253,7 @@ async fn answer(app: &App, request: Request<Body>, kind: &mut Kind) -> Result<Re
     let (parts, body) = request.into_parts();
     // Made first, so that an early answer lets the client finish sending.
     let body = Incoming::new(&parts.headers, body, app.registry.limits().body_rate);
+    check_framing(&parts)?;
     let uri = &parts.uri;
     if uri.path().len() + uri.query().map_or(0, str::len) > URI_BYTES {
         return Err(ApiError::uri_too_long());
@@ -292,6 +293,31 @@ async fn answer(app: &App, request: Request<Body>, kind: &mut Kind) -> Result<Re
             manifests::answer(app, call, body, repository, name).await
         }
     }
+}
+
+/// Refuses heads that a proxy before us may have read differently (RFC 9112, 3.2 and 6.1):
+/// not exactly one `Host`, or a body that is coded in any way but in chunks, once.
+fn check_framing(parts: &http::request::Parts) -> Result<(), ApiError> {
+    let hosts = parts.headers.get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && parts.version == Version::HTTP_11) {
+        return Err(ApiError::head_invalid(
+            "a request has exactly one `Host` header; send it again with one",
+        ));
+    }
+    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let first = codings.next();
+    let chunked = first.is_none_or(|coding| {
+        coding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked")
+    });
+    if !chunked || codings.next().is_some() {
+        return Err(ApiError::head_invalid(
+            "the only `Transfer-Encoding` that is taken is `chunked`, once; send the body as it is",
+        ));
+    }
+    Ok(())
 }
 
 /// Bytes of a request's head, as far as the client chose them.
