@@ -26,13 +26,16 @@ use crate::http;
 use crate::metadata::{MetadataError, SqliteMetadata};
 use crate::service::{Parts, Registry, Sparse};
 use crate::tls::Certificate;
+use files::connections;
 use lanes::Lanes;
 use protocol::protocol;
 
+mod files;
 mod lanes;
 mod protocol;
 mod signal;
 
+pub use files::raise_file_limit;
 pub use signal::StopSignal;
 
 /// Why a registry does not start.
@@ -235,12 +238,14 @@ pub fn start_with(
         None => None,
     };
     let registry = opened.registry.clone();
+    let mut limits = config.limits;
+    limits.connections = connections(&limits);
     let (stop, stopped) = watch::channel(false);
     let server = Server {
         api: http::Api::new(registry.clone(), access).map_err(StartError::Threads)?,
-        limits: config.limits,
+        limits,
         certificate: certificate.map(Arc::new),
-        slots: Arc::new(Semaphore::new(config.limits.connections)),
+        slots: Arc::new(Semaphore::new(limits.connections)),
         stopped,
         lanes,
     };
@@ -274,7 +279,7 @@ pub fn start_with(
         metrics_address,
         registry,
         open,
-        connections: config.limits.connections,
+        connections: limits.connections,
         stop,
         thread: Some(thread),
     })
@@ -570,14 +575,4 @@ async fn collect(registry: Registry, api: http::Api, mut stopped: watch::Receive
             }
         }
     }
-}
-
-/// Lets the process open as many files as the system allows: each connection and each upload is one.
-pub fn raise_file_limit() -> io::Result<()> {
-    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current = limit.maximum;
-    Ok(rustix::process::setrlimit(
-        rustix::process::Resource::Nofile,
-        limit,
-    )?)
 }

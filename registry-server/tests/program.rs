@@ -1,8 +1,10 @@
 //! The program as a process among others.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
+use rbuild_image::Digest;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Who started the server may be gone, and with it the other ends of its pipes.
@@ -27,6 +29,56 @@ fn a_server_whose_log_nobody_reads_stops_as_it_should() {
     drop(child.stderr.take());
     let pid = Pid::from_child(&child);
     kill_process(pid, Signal::TERM).expect("it can be told to stop");
+    let status = child.wait().expect("it ends");
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn idle_connections_leave_files_for_the_requests_of_others() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_rbuild-registry"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(directory.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("standard output");
+    BufReader::new(stdout)
+        .read_line(&mut line)
+        .expect("the address");
+    let address = line.trim().trim_start_matches("listening on http://");
+    let mut connections = (0..100).map(|_| TcpStream::connect(address).expect("a connection"));
+    let (mut first, mut second) = (connections.next(), connections.next());
+    // They say nothing.
+    let _others: Vec<_> = connections.collect();
+    let ask = |stream: &mut Option<TcpStream>, head: String, body: &[u8]| {
+        let mut stream = stream.take().expect("used once");
+        let end = format!(
+            "Host: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream
+            .write_all((head + &end).as_bytes())
+            .expect("the head");
+        stream.write_all(body).expect("the body");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer");
+        answer
+    };
+    let content = vec![7; 200_000];
+    let digest = Digest::sha256(&content);
+    let path = format!("POST /v2/a/blobs/uploads/?digest={digest} HTTP/1.1\r\n");
+    let pushed = ask(&mut first, path, &content);
+    assert!(pushed.starts_with(b"HTTP/1.1 201 "));
+    let path = format!("GET /v2/a/blobs/{digest} HTTP/1.1\r\n");
+    let pulled = ask(&mut second, path, b"");
+    assert!(pulled.starts_with(b"HTTP/1.1 200 ") && pulled.ends_with(&content));
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it can be told to stop");
     let status = child.wait().expect("it ends");
     assert!(status.success(), "{status}");
 }
