@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -14,7 +15,7 @@ use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use rbuild_store::{Durability, FsBlobStore};
+use rbuild_store::{BlobStore, Durability, FsBlobStore};
 use rustix::fs::FlockOperation;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -53,6 +54,12 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// There are blobs, but the file with the records of them is gone.
+    #[error(
+        "`{0}` has blobs, but no records of them in `{file}`, and would lose them as garbage; put that file back from a backup, or move `blobs` away to begin anew",
+        file = admin::DATABASE
+    )]
+    NoRecords(PathBuf),
     /// The records cannot be read.
     #[error("could not open the metadata in `{path}`")]
     Metadata {
@@ -98,11 +105,14 @@ pub fn open(config: &Config) -> Result<Opened, StartError> {
     std::fs::create_dir_all(path).map_err(in_data)?;
     let lock = lock(path)?;
     let blobs = FsBlobStore::open(path, Durability::Durable).map_err(in_data)?;
-    let metadata = SqliteMetadata::open(path.join(admin::DATABASE)).map_err(|source| {
-        StartError::Metadata {
-            path: path.clone(),
-            source,
-        }
+    let database = path.join(admin::DATABASE);
+    let recorded = std::fs::metadata(&database).is_ok_and(|file| file.len() > 0);
+    if !recorded && has_blobs(&blobs).map_err(in_data)? {
+        return Err(StartError::NoRecords(path.clone()));
+    }
+    let metadata = SqliteMetadata::open(database).map_err(|source| StartError::Metadata {
+        path: path.clone(),
+        source,
     })?;
     let registry = Registry::new(Parts {
         blobs,
@@ -120,6 +130,15 @@ pub fn open(config: &Config) -> Result<Opened, StartError> {
         registry,
         _lock: lock,
     })
+}
+
+fn has_blobs(blobs: &FsBlobStore) -> io::Result<bool> {
+    let mut found = false;
+    blobs.walk(&mut |_| {
+        found = true;
+        ControlFlow::Break(())
+    })?;
+    Ok(found)
 }
 
 fn lock(data: &Path) -> Result<std::fs::File, StartError> {

@@ -57,6 +57,44 @@ fn everything_is_there_after_a_restart() {
 }
 
 #[test]
+fn blobs_without_their_records_are_not_taken_for_garbage() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let server = Server::start(directory.path());
+    let content = bytes(200_000);
+    let digest = Digest::sha256(&content);
+    let path = format!("/v2/a/blobs/uploads/?digest={digest}");
+    assert_eq!(push(server.1, &path, &content), Some(201));
+    drop(server);
+    let database = directory.path().join("meta.db");
+    let elsewhere = directory.path().join("elsewhere.db");
+    for suffix in ["", "-wal"] {
+        let log = format!("{}{suffix}", database.display());
+        fs::rename(log, format!("{}{suffix}", elsewhere.display())).expect("moved");
+    }
+    for empty in [false, true] {
+        if empty {
+            fs::write(&database, b"").expect("an empty file");
+        }
+        let refused = Command::new(env!("CARGO_BIN_EXE_rbuild-registry"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(directory.path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("the program starts");
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(said.contains("put that file back"), "{said}");
+    }
+    for suffix in ["", "-wal"] {
+        let log = format!("{}{suffix}", database.display());
+        fs::rename(format!("{}{suffix}", elsewhere.display()), log).expect("moved back");
+    }
+    let server = Server::start(directory.path());
+    let got = get(server.1, &format!("/v2/a/blobs/{digest}"));
+    assert!(got.as_deref() == Some(&content[..]));
+}
+
+#[test]
 fn a_damaged_blob_is_refused_and_heals_when_pushed_again() {
     let registry = Fixture::new();
     let content = bytes(200_000);
