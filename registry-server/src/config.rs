@@ -107,7 +107,7 @@ pub struct Limits {
     /// Requests that one address may make per second in the long run, and ten times as many at once; 0 sets no bound.
     pub requests_per_second: u32,
     /// Uploads that are started and have received nothing.
-    pub empty_uploads: usize,
+    pub empty_uploads: u64,
     /// How long a client may take to send a request's head.
     pub head_time: Duration,
     /// How long a client may send or take nothing in the middle of a body.

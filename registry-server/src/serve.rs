@@ -110,10 +110,11 @@ pub fn open(config: &Config) -> Result<Opened, StartError> {
     if !recorded && has_blobs(&blobs).map_err(in_data)? {
         return Err(StartError::NoRecords(path.clone()));
     }
-    let metadata = SqliteMetadata::open(database).map_err(|source| StartError::Metadata {
+    let in_metadata = |source| StartError::Metadata {
         path: path.clone(),
         source,
-    })?;
+    };
+    let metadata = SqliteMetadata::open(database).map_err(in_metadata)?;
     let registry = Registry::new(Parts {
         blobs,
         metadata: Arc::new(metadata),
@@ -125,7 +126,8 @@ pub fn open(config: &Config) -> Result<Opened, StartError> {
             images: config.sparse_images,
         },
         names: config.names.clone(),
-    });
+    })
+    .map_err(in_metadata)?;
     Ok(Opened {
         registry,
         _lock: lock,
@@ -349,9 +351,6 @@ fn verifier(
         .ok()
 }
 
-/// How long a stop may take to make records of uploads that were just started.
-const KEEP_TIME: Duration = Duration::from_secs(2);
-
 /// What serving needs.
 struct Server {
     api: http::Api,
@@ -389,11 +388,6 @@ impl Server {
         }
         // It looks at the same signal.
         let _ = collector.await;
-        let registry = registry.clone();
-        let kept = tokio::task::spawn_blocking(move || registry.keep_empty_uploads(KEEP_TIME));
-        if let Ok(Err(error)) = kept.await {
-            tracing::warn!(%error, "uploads that were just started are not kept");
-        }
     }
 
     async fn accept_all(&self, listener: &TcpListener, connections: &GracefulShutdown) {

@@ -1,33 +1,19 @@
-//! Live uploads: which have been started, and which are being written right now.
-//!
-//! An upload that has received bytes is a record of the metadata store and survives a restart.
-//! One that has not is only remembered here: there is nothing yet that a client could lose.
-//! A server that is asked to stop makes records of these too, so that clients go on with the next one.
+//! What this process knows of uploads besides their records: who writes to one right now, and how many have received nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rbuild_image::{Algorithm, RepositoryName};
-
-use crate::clock::Moment;
 use crate::metadata::UploadId;
 
-/// An upload without bytes.
-#[derive(Debug, Clone)]
-pub(crate) struct Fresh {
-    pub(crate) repository: RepositoryName,
-    pub(crate) algorithm: Algorithm,
-    pub(crate) started_at: Moment,
-}
-
 /// All uploads of this process. Clones share them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sessions(Arc<Mutex<State>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    fresh: HashMap<UploadId, Fresh>,
     busy: HashSet<UploadId>,
+    /// Records of uploads without bytes; counted, because a count by the metadata store takes as long as there are many.
+    empty: u64,
 }
 
 /// The right to write to one upload; given back when dropped.
@@ -38,33 +24,28 @@ pub(crate) struct Exclusive {
 }
 
 impl Sessions {
-    /// Remembers a new upload. `false`: there are `limit` of them already.
-    pub(crate) fn start(&self, id: UploadId, fresh: Fresh, limit: usize) -> bool {
+    /// `empty` of the recorded uploads have received nothing.
+    pub(crate) fn new(empty: u64) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            busy: HashSet::new(),
+            empty,
+        })))
+    }
+
+    /// Counts one more upload without bytes. `false`: there are `limit` of them already.
+    pub(crate) fn add_empty(&self, limit: u64) -> bool {
         let mut state = self.state();
-        let room = state.fresh.len() < limit;
+        let room = state.empty < limit;
         if room {
-            state.fresh.insert(id, fresh);
+            state.empty += 1;
         }
         room
     }
 
-    pub(crate) fn fresh(&self, id: &UploadId) -> Option<Fresh> {
-        self.state().fresh.get(id).cloned()
-    }
-
-    pub(crate) fn forget(&self, id: &UploadId) -> Option<Fresh> {
-        self.state().fresh.remove(id)
-    }
-
-    /// All uploads without bytes, those that were started last first.
-    pub(crate) fn all_fresh(&self) -> Vec<(UploadId, Fresh)> {
-        let state = self.state();
-        let fresh = state.fresh.iter();
-        let mut all: Vec<_> = fresh
-            .map(|(id, fresh)| (id.clone(), fresh.clone()))
-            .collect();
-        all.sort_by_key(|(_, fresh)| std::cmp::Reverse(fresh.started_at));
-        all
+    /// So many uploads without bytes have got some, or are gone.
+    pub(crate) fn remove_empty(&self, count: u64) {
+        let mut state = self.state();
+        state.empty = state.empty.saturating_sub(count);
     }
 
     /// Takes the right to write; `None` while somebody else has it.
@@ -75,17 +56,8 @@ impl Sessions {
         })
     }
 
-    /// Forgets uploads that were started before `cutoff` and never received anything.
-    pub(crate) fn expire(&self, cutoff: Moment) -> usize {
-        let mut state = self.state();
-        let State { fresh, busy } = &mut *state;
-        let before = fresh.len();
-        fresh.retain(|id, fresh| fresh.started_at >= cutoff || busy.contains(id));
-        before - fresh.len()
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
-        // Each change is one call on a map, so a panic elsewhere leaves them whole.
+        // Each change is one step, so a panic elsewhere leaves it whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

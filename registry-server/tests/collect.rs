@@ -45,7 +45,8 @@ fn fixture() -> Fixture {
         },
         sparse: Sparse::default(),
         names: Vec::new(),
-    });
+    })
+    .expect("records");
     Fixture {
         registry,
         clock,
@@ -426,6 +427,30 @@ fn uploads_and_stray_files_are_swept() {
         Err(Error::UploadUnknown)
     ));
     assert_eq!(fixture.ingests(), 0);
+}
+
+#[test]
+fn uploads_that_were_only_started_are_forgotten_however_many() {
+    let fixture = fixture();
+    let a = name("a");
+    let start = || {
+        fixture
+            .registry
+            .start_upload(&a, rbuild_image::Algorithm::Sha256)
+            .expect("started")
+    };
+    let old: Vec<_> = (0..600).map(|_| start()).collect();
+    let mut writer = fixture.registry.write_upload(&a, &old[300]).expect("open");
+    fixture.pass(23 * HOUR);
+    let young = start();
+    fixture.pass(2 * HOUR);
+    let empty = || fixture.registry.metadata().empty_uploads().expect("count");
+    assert_eq!(empty(), 2);
+    assert_eq!(fixture.registry.upload_offset(&a, &young).expect("here"), 0);
+    // Somebody was about to write to it.
+    writer.write(b"content").expect("write");
+    assert_eq!(writer.suspend().expect("suspended"), 7);
+    assert_eq!(empty(), 1);
 }
 
 #[test]

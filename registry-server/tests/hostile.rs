@@ -288,13 +288,42 @@ fn chunks_that_lie_about_their_length_change_nothing() {
 
 #[test]
 fn abandoned_uploads_are_bounded_and_forgotten() {
-    let registry = Fixture::with(|config| config.limits.empty_uploads = 5);
-    for _ in 0..5 {
-        registry.start("a");
+    let mut registry = Fixture::with(|config| config.limits.empty_uploads = 5);
+    let mut started: Vec<String> = (0..5).map(|_| registry.start("a")).collect();
+    let no_more = |registry: &Fixture| {
+        let answer = registry.send("POST", "/v2/a/blobs/uploads/", &[], b"");
+        answer.expect_error(429, "TOOMANYREQUESTS");
+        assert!(answer.header("retry-after").is_some());
+    };
+    no_more(&registry);
+    // A restart forgets none of them.
+    registry.restart();
+    no_more(&registry);
+    let right = format!("?digest={}", Digest::sha256(b"content"));
+    let wrong = format!("?digest={}", Digest::sha256(b"other"));
+    for (method, query, body, status, after) in [
+        ("DELETE", "", &b""[..], 204, 404),
+        ("PATCH", "", b"content", 202, 204),
+        ("PUT", &*right, b"content", 201, 404),
+        ("PUT", &*wrong, b"content", 400, 404),
+    ] {
+        let location = started.remove(0);
+        let path = format!("{location}{query}");
+        registry
+            .send(method, &path, &[], body)
+            .expect_status(status);
+        registry.get(&location).expect_status(after);
+        started.push(registry.start("a"));
+        no_more(&registry);
     }
-    let answer = registry.send("POST", "/v2/a/blobs/uploads/", &[], b"");
-    answer.expect_error(429, "TOOMANYREQUESTS");
-    assert!(answer.header("retry-after").is_some());
+    // Nothing is not the beginning of something.
+    registry
+        .send("PATCH", &started[0], &[], b"")
+        .expect_status(202);
+    no_more(&registry);
+    for location in started {
+        registry.get(&location).expect_status(204);
+    }
 }
 
 #[test]

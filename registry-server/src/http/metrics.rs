@@ -135,7 +135,7 @@ impl Metrics {
             plain(
                 "uploads",
                 "gauge",
-                "Uploads that have received bytes.",
+                "Uploads that have been started and not ended.",
                 totals.uploads,
             );
             plain(

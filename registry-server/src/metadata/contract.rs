@@ -90,6 +90,7 @@ fn check(store: &dyn MetadataStore) {
     a_tag_that_leads_elsewhere_tells_where(store);
     tags_are_listed_by_name_and_by_push(store);
     an_upload_is_what_was_last_put(store);
+    uploads_that_have_received_nothing_are_counted(store);
     events_tell_what_happened_and_in_which_order(store);
     a_repository_that_holds_nothing_is_not_listed(store);
 }
@@ -483,6 +484,56 @@ fn an_upload_is_what_was_last_put(store: &dyn MetadataStore) {
     assert_eq!(store.upload(&id).expect("upload"), None);
 }
 
+fn uploads_that_have_received_nothing_are_counted(store: &dyn MetadataStore) {
+    let count = || store.empty_uploads().expect("count");
+    let mut uploads: Vec<UploadRecord> = (0..4)
+        .map(|number| UploadRecord {
+            id: IngestId::random().expect("id"),
+            repository: name("empty"),
+            algorithm: Algorithm::Sha256,
+            received: Received::Here(Vec::new()),
+            touched_at: Moment(number),
+        })
+        .collect();
+    for (before, upload) in (0..).zip(&uploads) {
+        assert_eq!(count(), before);
+        store.start_upload(upload).expect("started");
+        assert_eq!(
+            store.upload(&upload.id).expect("upload"),
+            Some(upload.clone())
+        );
+    }
+    uploads[0].received = Received::Here(b"few".to_vec());
+    store.put_upload(&uploads[0]).expect("put");
+    assert_eq!((count(), store.totals().expect("totals").uploads), (3, 4));
+    // One that is started again begins from nothing, and is what it is now.
+    uploads[0].received = Received::Here(Vec::new());
+    uploads[0].repository = name("empty/again");
+    uploads[0].algorithm = Algorithm::Sha512;
+    store.start_upload(&uploads[0]).expect("started");
+    assert_eq!(
+        store.upload(&uploads[0].id).expect("upload"),
+        Some(uploads[0].clone())
+    );
+    assert_eq!(count(), 4);
+    let ids: Vec<UploadId> = uploads.iter().map(|upload| upload.id.clone()).collect();
+    assert_eq!(
+        store.stale_uploads(Moment(9), 3).expect("stale"),
+        ids[..3],
+        "the longest ago first"
+    );
+    let gone = [
+        ids[2].clone(),
+        IngestId::random().expect("id"),
+        ids[1].clone(),
+    ];
+    store.delete_uploads(&gone).expect("deleted");
+    let left = [ids[0].clone(), ids[3].clone()];
+    assert_eq!(store.stale_uploads(Moment(9), 9).expect("stale"), left);
+    store.delete_uploads(&left).expect("deleted");
+    assert_eq!(count(), 0);
+}
+
 fn sqlite(directory: &tempfile::TempDir) -> SqliteMetadata {
     SqliteMetadata::open(directory.path().join("meta.db")).expect("opens")
 }
@@ -557,6 +608,15 @@ fn transactions_of_many_threads_are_all_there() {
             scope.spawn(move || {
                 for number in 0..25 {
                     put(store, &format!("many/{thread}"), number, 0);
+                    // One that need not be on disk, between others that must be.
+                    let started = UploadRecord {
+                        id: IngestId::random().expect("id"),
+                        repository: name("many"),
+                        algorithm: Algorithm::Sha256,
+                        received: Received::Here(Vec::new()),
+                        touched_at: Moment(0),
+                    };
+                    store.start_upload(&started).expect("started");
                     // One that fails in the same group undoes nothing of the others.
                     let edges = vec![edge(Digest::sha256(b"unknown"), EdgeKind::Blob, 1)];
                     let new = manifest(0, edges, None, &["v1"], 0);
@@ -571,8 +631,13 @@ fn transactions_of_many_threads_are_all_there() {
     drop(store);
     let totals = sqlite(&directory).totals().expect("totals");
     assert_eq!(
-        (totals.repositories, totals.blobs, totals.manifests),
-        (8, 25, 0)
+        (
+            totals.repositories,
+            totals.blobs,
+            totals.manifests,
+            totals.uploads
+        ),
+        (8, 25, 0, 200)
     );
 }
 

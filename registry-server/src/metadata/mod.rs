@@ -1,6 +1,7 @@
 //! What the registry knows besides the bytes of blobs: repositories, manifests, tags, references, uploads.
 //!
 //! Every method of [`MetadataStore`] is one transaction: it happens as a whole and is on disk when it returns, or it does not happen.
+//! [`MetadataStore::start_upload`] alone promises less.
 //! Rules that span several records (a manifest's blobs must be here, what is referred to is not removed)
 //! are checked inside the transaction that depends on them, so no push and no collection can come between.
 
@@ -232,7 +233,7 @@ pub struct Page<T> {
 /// The name of an upload; it has the form of an ingest's.
 pub type UploadId = IngestId;
 
-/// An upload that has received bytes.
+/// An upload that has been started and not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadRecord {
     /// Its name.
@@ -243,8 +244,15 @@ pub struct UploadRecord {
     pub algorithm: Algorithm,
     /// Its bytes so far.
     pub received: Received,
-    /// When it was last written to.
+    /// When it was started or last written to.
     pub touched_at: Moment,
+}
+
+impl UploadRecord {
+    /// Whether it has received nothing.
+    pub const fn is_empty(&self) -> bool {
+        self.received.offset() == 0
+    }
 }
 
 /// The bytes that an upload has received.
@@ -322,7 +330,7 @@ pub struct Totals {
     pub blobs: u64,
     /// Their bytes.
     pub blob_bytes: u64,
-    /// Uploads that have received bytes.
+    /// Uploads that have been started and not ended.
     pub uploads: u64,
     /// Reviews that wait.
     pub reviews: u64,
@@ -464,8 +472,14 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
         limit: usize,
     ) -> Result<Page<Referrer>>;
 
-    /// The upload, if it has received bytes.
+    /// The upload, if it has been started and not ended.
     fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>>;
+
+    /// Stores an upload that has received nothing, in the place of one with the same name.
+    ///
+    /// It outlives this process when this returns, but a loss of power may take it until the next transaction of another kind is on disk:
+    /// there is nothing yet that a client could lose.
+    fn start_upload(&self, upload: &UploadRecord) -> Result<()>;
 
     /// Stores how far an upload has come.
     fn put_upload(&self, upload: &UploadRecord) -> Result<()>;
@@ -473,10 +487,16 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
     /// Forgets an upload. `false`: there was none.
     fn delete_upload(&self, id: &UploadId) -> Result<bool>;
 
+    /// Forgets uploads; those that are not here are passed over.
+    fn delete_uploads(&self, ids: &[UploadId]) -> Result<()>;
+
+    /// How many uploads have received nothing. It takes longer the more uploads there are.
+    fn empty_uploads(&self) -> Result<u64>;
+
     /// Whether an upload has its bytes in this ingest.
     fn names_ingest(&self, id: &IngestId) -> Result<bool>;
 
-    /// Uploads that were last written to before `cutoff`.
+    /// Uploads that were started or last written to before `cutoff`, the longest ago first.
     fn stale_uploads(&self, cutoff: Moment, limit: usize) -> Result<Vec<UploadId>>;
 
     /// Does up to `limit` reviews that are due: removes what nothing keeps, and queues what that leaves behind.

@@ -10,11 +10,14 @@ use rbuild_store::{BlobInfo, BlobStore};
 
 use super::{Registry, Result};
 use crate::clock::Moment;
+use crate::metadata::{Received, UploadId};
 
 /// Reviews of one transaction.
 const BATCH: usize = 100;
 /// Blobs that are removed together: pushes of the same ones wait that long.
 const AT_ONCE: usize = 25;
+/// Uploads that are forgotten together.
+const UPLOADS: usize = 250;
 /// Files that no record knows are left alone for this long: their record may be on its way.
 const STRAY_AGE: Duration = Duration::from_hours(24);
 /// Ingests that no upload names and nobody writes to are what a crash has left; this is far longer than recording one takes.
@@ -67,7 +70,7 @@ impl Registry {
                 break;
             }
         }
-        collected.uploads = self.expire_uploads()?;
+        collected.uploads = self.expire_uploads(pause)?;
         let old = self.now().minus(self.0.parts.collect.events);
         self.metadata().forget_events(old)?;
         Ok(collected)
@@ -84,22 +87,51 @@ impl Registry {
         Ok(forgotten)
     }
 
-    fn expire_uploads(&self) -> Result<u64> {
+    fn expire_uploads(&self, pause: &mut dyn FnMut(Duration) -> bool) -> Result<u64> {
         let cutoff = self.now().minus(self.limits().upload_time);
-        let mut expired = self.0.sessions.expire(cutoff) as u64;
-        for id in self.metadata().stale_uploads(cutoff, 1000)? {
-            // One that is being written has just been touched, in effect.
-            let Some(_exclusive) = self.0.sessions.exclusive(&id) else {
-                continue;
-            };
-            if let Some(record) = self.metadata().upload(&id)?
-                && record.touched_at < cutoff
-            {
-                self.drop_upload(&record)?;
-                expired += 1;
+        let mut expired = 0;
+        loop {
+            let begin = Instant::now();
+            let stale = self.metadata().stale_uploads(cutoff, UPLOADS)?;
+            let gone = self.drop_uploads(&stale, cutoff)?;
+            expired += gone;
+            // What stays is being written to.
+            if !pause(begin.elapsed()) || stale.len() < UPLOADS || gone == 0 {
+                return Ok(expired);
             }
         }
-        Ok(expired)
+    }
+
+    /// Removes those that were last written to before `cutoff` and are not written to now, and tells how many.
+    fn drop_uploads(&self, ids: &[UploadId], cutoff: Moment) -> Result<u64> {
+        let (mut gone, mut ingests, mut empty) = (Vec::new(), Vec::new(), 0);
+        let mut held = Vec::new();
+        for id in ids {
+            // One that is being written has just been touched, in effect.
+            let Some(exclusive) = self.0.sessions.exclusive(id) else {
+                continue;
+            };
+            if let Some(record) = self.metadata().upload(id)?
+                && record.touched_at < cutoff
+            {
+                held.push(exclusive);
+                empty += u64::from(record.is_empty());
+                gone.push(record.id);
+                if let Received::Ingest { id, .. } = record.received {
+                    ingests.push(id);
+                }
+            }
+        }
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        // The records first: bytes that nothing names are swept later.
+        self.metadata().delete_uploads(&gone)?;
+        self.0.sessions.remove_empty(empty);
+        for id in &ingests {
+            self.blobs().discard(id)?;
+        }
+        Ok(gone.len() as u64)
     }
 
     /// Removes ingests that crashes left behind: no upload names them, and nobody writes to them.

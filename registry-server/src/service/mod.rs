@@ -12,7 +12,7 @@ use rbuild_store::{BlobInfo, FsBlobStore};
 
 use crate::clock::{Clock, Moment};
 use crate::config::{Collect, Limits};
-use crate::metadata::{Delays, MetadataStore};
+use crate::metadata::{self, Delays, MetadataStore};
 use crate::session::Sessions;
 
 mod blob;
@@ -70,14 +70,15 @@ struct Shared {
 }
 
 impl Registry {
-    /// A registry of these parts.
-    pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Shared {
+    /// A registry of these parts; an error if its records cannot be read.
+    pub fn new(parts: Parts) -> metadata::Result<Self> {
+        let empty_uploads = parts.metadata.empty_uploads()?;
+        Ok(Self(Arc::new(Shared {
             disk: parts.blobs.root().to_owned(),
             parts,
-            sessions: Sessions::default(),
+            sessions: Sessions::new(empty_uploads),
             comings: [const { RwLock::new(()) }; 64],
-        }))
+        })))
     }
 
     /// The bounds that it was made with.

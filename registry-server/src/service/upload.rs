@@ -1,14 +1,13 @@
 //! Uploads: a blob on its way in, in one request or many.
 
 use std::io::Write;
-use std::time::{Duration, Instant};
 
 use rbuild_image::{Algorithm, Digest, RepositoryName};
 use rbuild_store::{BlobInfo, BlobStore, Checkpoint, Expected, FsBlobStore, Ingest, IngestId};
 
 use super::{Error, Registry, Result, SMALL_BLOB};
 use crate::metadata::{Received, UploadId, UploadRecord};
-use crate::session::{Exclusive, Fresh};
+use crate::session::Exclusive;
 
 /// The exclusive right to add to one upload.
 ///
@@ -21,7 +20,16 @@ pub struct UploadWriter {
     /// Dropped before the session: it is cut back while nobody else may write.
     sink: Sink,
     /// `None` for an upload that begins and ends in one request and has no name.
-    session: Option<(UploadId, Exclusive)>,
+    session: Option<Session>,
+}
+
+/// The upload that later requests can go on with.
+#[derive(Debug)]
+struct Session {
+    id: UploadId,
+    /// Whether its record has no bytes, and so is counted as empty.
+    is_empty: bool,
+    _exclusive: Exclusive,
 }
 
 /// Where the bytes of an upload go.
@@ -76,7 +84,7 @@ impl Drop for Open {
 const BETWEEN_LOOKS: u64 = 8 << 20;
 
 impl Registry {
-    /// Starts an upload, and tells its name.
+    /// Starts an upload, and tells its name. It outlives this process.
     pub fn start_upload(
         &self,
         repository: &RepositoryName,
@@ -84,56 +92,36 @@ impl Registry {
     ) -> Result<UploadId> {
         self.check_space()?;
         let id = IngestId::random()?;
-        let fresh = Fresh {
-            repository: repository.clone(),
-            algorithm,
-            started_at: self.now(),
-        };
-        if self
-            .0
-            .sessions
-            .start(id.clone(), fresh, self.limits().empty_uploads)
-        {
-            Ok(id)
-        } else {
-            Err(Error::TooManyUploads)
-        }
+        self.record_start(repository, &id, algorithm)?;
+        Ok(id)
     }
 
-    /// Makes records of uploads that have received nothing, so that they outlive this process; the newest ones, for as long as `time`.
-    pub fn keep_empty_uploads(&self, time: Duration) -> Result<()> {
-        let began = Instant::now();
-        for (id, _) in self.0.sessions.all_fresh() {
-            if began.elapsed() > time {
-                tracing::warn!("more uploads were started than could be kept");
-                break;
-            }
-            // Whoever writes to it makes its record.
-            let Some(_exclusive) = self.0.sessions.exclusive(&id) else {
-                continue;
-            };
-            let Some(fresh) = self.0.sessions.fresh(&id) else {
-                continue;
-            };
-            self.metadata().put_upload(&UploadRecord {
-                id: id.clone(),
-                repository: fresh.repository,
-                algorithm: fresh.algorithm,
-                received: Received::Here(Vec::new()),
-                touched_at: fresh.started_at,
-            })?;
-            self.0.sessions.forget(&id);
+    /// Makes the record of an upload that has received nothing.
+    fn record_start(
+        &self,
+        repository: &RepositoryName,
+        id: &UploadId,
+        algorithm: Algorithm,
+    ) -> Result<UploadRecord> {
+        let record = UploadRecord {
+            id: id.clone(),
+            repository: repository.clone(),
+            algorithm,
+            received: Received::Here(Vec::new()),
+            touched_at: self.now(),
+        };
+        if !self.0.sessions.add_empty(self.limits().empty_uploads) {
+            return Err(Error::TooManyUploads);
         }
-        Ok(())
+        if let Err(error) = self.metadata().start_upload(&record) {
+            self.0.sessions.remove_empty(1);
+            return Err(error.into());
+        }
+        Ok(record)
     }
 
     /// How many bytes of the upload are here.
     pub fn upload_offset(&self, repository: &RepositoryName, id: &UploadId) -> Result<u64> {
-        if let Some(fresh) = self.0.sessions.fresh(id)
-            && fresh.repository == *repository
-        {
-            return Ok(0);
-        }
         let record = self.upload_record(repository, id)?;
         Ok(record.received.offset())
     }
@@ -141,24 +129,8 @@ impl Registry {
     /// Takes the right to add to an upload.
     pub fn write_upload(&self, repository: &RepositoryName, id: &UploadId) -> Result<UploadWriter> {
         let exclusive = self.0.sessions.exclusive(id).ok_or(Error::UploadBusy)?;
-        let fresh = self.0.sessions.fresh(id);
-        let (algorithm, sink) = match fresh {
-            Some(fresh) if fresh.repository == *repository => {
-                (fresh.algorithm, Sink::Memory(Vec::new()))
-            }
-            Some(_) => return Err(Error::UploadUnknown),
-            None => {
-                let record = self.upload_record(repository, id)?;
-                (record.algorithm, self.reopen(record)?)
-            }
-        };
-        Ok(UploadWriter {
-            registry: self.clone(),
-            repository: repository.clone(),
-            algorithm,
-            sink,
-            session: Some((id.clone(), exclusive)),
-        })
+        let writer = self.reopen(self.upload_record(repository, id)?)?;
+        Ok(writer.named(id, exclusive))
     }
 
     /// Takes the right to add to the upload of this name, which is started if there is none.
@@ -170,21 +142,16 @@ impl Registry {
         id: &UploadId,
         algorithm: Algorithm,
     ) -> Result<UploadWriter> {
-        match self.write_upload(repository, id) {
-            Err(Error::UploadUnknown) => {}
-            other => return other,
-        }
-        self.check_space()?;
-        let fresh = Fresh {
-            repository: repository.clone(),
-            algorithm,
-            started_at: self.now(),
+        let exclusive = self.0.sessions.exclusive(id).ok_or(Error::UploadBusy)?;
+        let found = self.upload_record(repository, id);
+        let writer = match found.and_then(|record| self.reopen(record)) {
+            Err(Error::UploadUnknown) => {
+                self.check_space()?;
+                self.reopen(self.record_start(repository, id, algorithm)?)?
+            }
+            other => other?,
         };
-        let limit = self.limits().empty_uploads;
-        if !self.0.sessions.start(id.clone(), fresh, limit) {
-            return Err(Error::TooManyUploads);
-        }
-        self.write_upload(repository, id)
+        Ok(writer.named(id, exclusive))
     }
 
     /// An upload that begins and ends in one request.
@@ -206,21 +173,12 @@ impl Registry {
     /// Ends an upload, and throws away what came.
     pub fn cancel_upload(&self, repository: &RepositoryName, id: &UploadId) -> Result<()> {
         let _exclusive = self.0.sessions.exclusive(id).ok_or(Error::UploadBusy)?;
-        match self.0.sessions.fresh(id) {
-            Some(fresh) if fresh.repository == *repository => {
-                self.0.sessions.forget(id);
-                return Ok(());
-            }
-            Some(_) => return Err(Error::UploadUnknown),
-            None => {}
-        }
         let record = self.upload_record(repository, id)?;
-        self.drop_upload(&record)
-    }
-
-    /// Removes an upload's record, then its bytes.
-    pub(super) fn drop_upload(&self, record: &UploadRecord) -> Result<()> {
-        self.metadata().delete_upload(&record.id)?;
+        self.metadata().delete_upload(id)?;
+        if record.is_empty() {
+            self.0.sessions.remove_empty(1);
+        }
+        // The record goes first: bytes that nothing names are swept later.
         if let Received::Ingest { id, .. } = &record.received {
             self.blobs().discard(id)?;
         }
@@ -234,9 +192,10 @@ impl Registry {
             .ok_or(Error::UploadUnknown)
     }
 
-    fn reopen(&self, record: UploadRecord) -> Result<Sink> {
-        match record.received {
-            Received::Here(bytes) => Ok(Sink::Memory(bytes)),
+    /// Goes on with what a record says is here.
+    fn reopen(&self, record: UploadRecord) -> Result<UploadWriter> {
+        let sink = match record.received {
+            Received::Here(bytes) => Sink::Memory(bytes),
             Received::Ingest {
                 id,
                 offset,
@@ -249,24 +208,43 @@ impl Registry {
                 };
                 match self.blobs().resume(&id, Some(&checkpoint)) {
                     // The file is shorter than what was acknowledged: it has been tampered with.
-                    Ok(Some(ingest)) if ingest.offset() != offset => Err(Error::UploadUnknown),
-                    Ok(Some(ingest)) => Ok(Sink::Ingest(Open {
+                    Ok(Some(ingest)) if ingest.offset() != offset => {
+                        return Err(Error::UploadUnknown);
+                    }
+                    Ok(Some(ingest)) => Sink::Ingest(Open {
                         ingest: Some(ingest),
                         blobs: self.blobs().clone(),
                         recorded: Some(checkpoint),
-                    })),
-                    Ok(None) => Err(Error::UploadUnknown),
+                    }),
+                    Ok(None) => return Err(Error::UploadUnknown),
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                        Err(Error::UploadBusy)
+                        return Err(Error::UploadBusy);
                     }
-                    Err(error) => Err(error.into()),
+                    Err(error) => return Err(error.into()),
                 }
             }
-        }
+        };
+        Ok(UploadWriter {
+            registry: self.clone(),
+            repository: record.repository,
+            algorithm: record.algorithm,
+            sink,
+            session: None,
+        })
     }
 }
 
 impl UploadWriter {
+    /// Of the upload of this name, which is as its record says.
+    fn named(mut self, id: &UploadId, exclusive: Exclusive) -> Self {
+        self.session = Some(Session {
+            id: id.clone(),
+            is_empty: self.offset() == 0,
+            _exclusive: exclusive,
+        });
+        self
+    }
+
     /// Bytes that are here, including those of this request.
     pub fn offset(&self) -> u64 {
         match &self.sink {
@@ -327,7 +305,7 @@ impl UploadWriter {
 
     /// Keeps what is here for later requests, and tells how much it is. It survives a crash.
     pub fn suspend(mut self) -> Result<u64> {
-        let Some((id, _exclusive)) = &self.session else {
+        let Some(session) = &self.session else {
             return Ok(0);
         };
         let mut reached = None;
@@ -358,7 +336,7 @@ impl UploadWriter {
             }
         };
         let record = UploadRecord {
-            id: id.clone(),
+            id: session.id.clone(),
             repository: self.repository.clone(),
             algorithm: self.algorithm,
             received,
@@ -368,14 +346,16 @@ impl UploadWriter {
         if let Sink::Ingest(open) = &mut self.sink {
             open.recorded = reached;
         }
-        self.registry.0.sessions.forget(id);
+        if session.is_empty {
+            self.registry.0.sessions.remove_empty(1);
+        }
         Ok(record.received.offset())
     }
 
     /// Makes the upload a blob of the repository, if it has this digest. Either way the upload ends.
     pub fn commit(self, digest: Digest) -> Result<BlobInfo> {
         let registry = self.registry;
-        let upload = self.session.as_ref().map(|(id, _)| id);
+        let upload = self.session.as_ref().map(|session| &session.id);
         let outcome = match self.sink {
             Sink::Memory(bytes) => registry.put_small(&self.repository, digest, &bytes, upload),
             Sink::Ingest(mut open) => {
@@ -392,11 +372,11 @@ impl UploadWriter {
                     })
             }
         };
-        if let Some(id) = upload {
-            let fresh = registry.0.sessions.forget(id);
-            if outcome.is_err() && fresh.is_none() {
-                // The outcome matters more; a record that stays is swept later.
-                let _ = registry.metadata().delete_upload(id);
+        if let Some(session) = &self.session {
+            // The outcome matters more; a record that stays is swept later.
+            let is_gone = outcome.is_ok() || registry.metadata().delete_upload(&session.id).is_ok();
+            if is_gone && session.is_empty {
+                registry.0.sessions.remove_empty(1);
             }
         }
         outcome

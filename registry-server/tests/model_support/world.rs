@@ -184,6 +184,7 @@ fn open(directory: &Path, clock: &Arc<ManualClock>) -> Registry {
         sparse: Sparse::default(),
         names: Vec::new(),
     })
+    .expect("records")
 }
 
 /// Without the index of the log: who opens the copy must recover.

@@ -14,6 +14,8 @@ use super::wire;
 
 /// Clients at a time.
 const CLIENTS: u64 = 4;
+/// Kills of a server that has just begun uploads, at most: one that loses them loses them nearly always.
+const STARTS: usize = 20;
 
 /// Rounds of: start, check what the round before acknowledged, push in parallel, kill. At the end everything is read again.
 pub(super) fn rounds(faults: &Faults) -> Result<()> {
@@ -158,4 +160,45 @@ pub(super) fn between_chunks(faults: &Faults) -> Result<()> {
     wire::finish(server.address(), &location, &digest(&content))?.expect(201)?;
     server.kill()?;
     wire::check_blob(setup.start()?.address(), "chunks/kill", &content)
+}
+
+/// An upload that was started and has received nothing is there after a kill, and goes on.
+pub(super) fn just_started(faults: &Faults) -> Result<()> {
+    let setup = Setup::new(&faults.program, &faults.directory("just-started")?);
+    let mut random = Random::new(faults.seed, 3);
+    let mut server = setup.start()?;
+    for round in 0..faults.rounds.min(STARTS) {
+        let address = server.address();
+        // At once, so that what is answered last is as young as can be.
+        let started = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..CLIENTS)
+                .map(|_| scope.spawn(|| wire::start_upload(address, "kill/started")))
+                .collect();
+            let answers = threads.into_iter().map(|thread| match thread.join() {
+                Ok(location) => location,
+                Err(_) => bail!("a client panicked"),
+            });
+            answers.collect::<Result<Vec<_>>>()
+        })?;
+        server.kill()?;
+        server = setup.start()?;
+        let address = server.address();
+        for (number, location) in started.iter().enumerate() {
+            let mut goes_on = || {
+                wire::send(address, "GET", location, &[], b"")?.expect(204)?;
+                let content = random.bytes(if number % 2 == 0 { 2000 } else { 100_000 });
+                let mut at = 0;
+                if number > 1 {
+                    at = content.len() / 2;
+                    wire::patch(address, location, 0, &content[..at])?.expect(202)?;
+                }
+                let end = format!("{location}?digest={}", digest(&content));
+                wire::send(address, "PUT", &end, &[], &content[at..])?.expect(201)?;
+                wire::check_blob(address, "kill/started", &content)?;
+                wire::send(address, "GET", location, &[], b"")?.expect_error(404)
+            };
+            goes_on().with_context(|| format!("round {round}, upload {number}"))?;
+        }
+    }
+    Ok(())
 }

@@ -67,9 +67,10 @@ impl Faults {
 type Case = fn(&Faults) -> Result<()>;
 
 /// Cases that run everywhere.
-const CASES: [(&str, Case); 15] = [
+const CASES: [(&str, Case); 16] = [
     ("kill/parallel-pushes", kill::rounds),
     ("kill/between-chunks", kill::between_chunks),
+    ("kill/just-started", kill::just_started),
     ("kill/long-streams", streams::cut),
     ("chunks/torn", chunks::torn),
     ("chunks/reordered", chunks::reordered),

@@ -397,6 +397,10 @@ impl MetadataStore for MemoryMetadata {
         Ok(self.state().uploads.get(id).cloned())
     }
 
+    fn start_upload(&self, upload: &UploadRecord) -> Result<()> {
+        self.put_upload(upload)
+    }
+
     fn put_upload(&self, upload: &UploadRecord) -> Result<()> {
         let mut state = self.state();
         state.uploads.insert(upload.id.clone(), upload.clone());
@@ -405,6 +409,20 @@ impl MetadataStore for MemoryMetadata {
 
     fn delete_upload(&self, id: &UploadId) -> Result<bool> {
         Ok(self.state().uploads.remove(id).is_some())
+    }
+
+    fn delete_uploads(&self, ids: &[UploadId]) -> Result<()> {
+        let mut state = self.state();
+        for id in ids {
+            state.uploads.remove(id);
+        }
+        Ok(())
+    }
+
+    fn empty_uploads(&self) -> Result<u64> {
+        let state = self.state();
+        let empty = state.uploads.values().filter(|upload| upload.is_empty());
+        Ok(empty.count() as u64)
     }
 
     fn names_ingest(&self, id: &IngestId) -> Result<bool> {

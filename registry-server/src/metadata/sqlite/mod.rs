@@ -2,6 +2,7 @@
 //!
 //! One thread writes. It takes all transactions that wait and commits them together, so many small pushes share one `fsync`;
 //! each of them still happens as a whole or not at all (a savepoint each), and is answered only after the common commit.
+//! Those that need not survive a loss of power are a group of their own, without the `fsync`.
 //! Readers have connections of their own and never wait for the writer (write-ahead log).
 
 use std::fmt;
@@ -45,8 +46,37 @@ pub struct SqliteMetadata {
     _room: Option<Arc<Room>>,
 }
 
+/// What a transaction survives once it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Survives {
+    /// The end of this process: the system has it, and writes it to disk when it likes.
+    Kill,
+    /// A loss of power as well: it is on disk.
+    PowerLoss,
+}
+
+impl Survives {
+    /// What `PRAGMA synchronous` is to be for a group of such transactions.
+    ///
+    /// Groups of both kinds follow each other in one log. `FULL` syncs the whole file of it, so what earlier groups left as well;
+    /// `NORMAL` leaves out that sync, but none of those of a checkpoint, as `OFF` would.
+    /// So a loss of power takes at most a tail of the log that has no [`Self::PowerLoss`] in it (docs/adr/0017).
+    const fn synchronous(self) -> &'static str {
+        match self {
+            Self::Kill => "NORMAL",
+            Self::PowerLoss => "FULL",
+        }
+    }
+}
+
+/// A transaction that waits.
+struct Job {
+    survives: Survives,
+    work: Work,
+}
+
 /// One transaction; it returns what to do when its fate is known.
-type Job = Box<dyn FnOnce(&Connection) -> Completion + Send>;
+type Work = Box<dyn FnOnce(&Connection) -> Completion + Send>;
 type Completion = Box<dyn FnOnce(std::result::Result<(), &CommitFailure>) + Send>;
 
 /// Why a group was not committed; every transaction of it is told.
@@ -61,17 +91,20 @@ impl SqliteMetadata {
         let path = path.into();
         let mut connection = Connection::open(&path)?;
         configure(&connection)?;
-        // Full: the log is synced at every commit, so what was acknowledged survives a power loss.
-        connection.pragma_update(None, "synchronous", "FULL")?;
+        set_synchronous(&connection, Survives::PowerLoss)?;
         connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
         connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
         schema::migrate(&mut connection)?;
         let room = Arc::new(Room::new(&path, &connection)?);
         let (jobs, waiting) = mpsc::channel();
-        let keeping = Arc::clone(&room);
+        let writer = Writer {
+            connection,
+            room: Arc::clone(&room),
+            set: Survives::PowerLoss,
+        };
         let writer = std::thread::Builder::new()
             .name("metadata".to_owned())
-            .spawn(move || write_groups(&connection, &waiting, &keeping))
+            .spawn(move || writer.run(&waiting))
             .map_err(|error| MetadataError::Database(error.into()))?;
         Ok(Self {
             path,
@@ -138,8 +171,17 @@ impl SqliteMetadata {
         &self,
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.write_with(Survives::PowerLoss, work)
+    }
+
+    /// The same for a transaction that need not be on disk.
+    fn write_with<T: Send + 'static>(
+        &self,
+        survives: Survives,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (reply, outcome): (SyncSender<Result<T>>, _) = mpsc::sync_channel(1);
-        let job: Job = Box::new(move |connection| {
+        let work: Work = Box::new(move |connection| {
             let result = in_savepoint(connection, work);
             Box::new(move |committed| {
                 // The asker may be gone; the transaction stands anyway.
@@ -155,7 +197,7 @@ impl SqliteMetadata {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         sender
-            .and_then(|sender| sender.send(job).ok())
+            .and_then(|sender| sender.send(Job { survives, work }).ok())
             .ok_or(MetadataError::Closed)?;
         outcome.recv().map_err(|_| MetadataError::Closed)?
     }
@@ -209,47 +251,74 @@ fn configure(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-fn write_groups(connection: &Connection, waiting: &Receiver<Job>, room: &Room) {
-    while let Ok(first) = waiting.recv() {
-        let mut completions = Vec::new();
-        // If this fails, so does what follows, or there is no need for it.
-        let _ = room.spare_log(connection);
-        let outcome = write_group(connection, waiting, first, &mut completions, room);
-        if outcome.is_err() && !connection.is_autocommit() {
+fn set_synchronous(connection: &Connection, survives: Survives) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "synchronous", survives.synchronous())
+}
+
+/// What the one thread has that writes.
+struct Writer {
+    connection: Connection,
+    room: Arc<Room>,
+    /// What the connection is set to.
+    set: Survives,
+}
+
+impl Writer {
+    /// Writes until nobody can ask any more.
+    fn run(mut self, waiting: &Receiver<Job>) {
+        while let Ok(first) = waiting.recv() {
+            // If this fails, so does what follows, or there is no need for it.
+            let _ = self.room.spare_log(&self.connection);
+            let all = std::iter::once(first).chain(waiting.try_iter());
+            let (soft, hard): (Vec<Job>, Vec<Job>) = all
+                .take(GROUP)
+                .partition(|job| job.survives == Survives::Kill);
+            if !soft.is_empty() {
+                self.write_group(Survives::Kill, soft.into_iter());
+            }
+            if !hard.is_empty() {
+                // With all that has come meanwhile: one sync is for as many as possible.
+                let jobs = hard.into_iter().chain(waiting.try_iter()).take(GROUP);
+                self.write_group(Survives::PowerLoss, jobs);
+            }
+        }
+    }
+
+    /// Commits transactions together.
+    fn write_group(&mut self, survives: Survives, jobs: impl Iterator<Item = Job>) {
+        let begun = self.begin(survives);
+        // Without the group's transaction, each of them fails.
+        let completions: Vec<Completion> = jobs.map(|job| (job.work)(&self.connection)).collect();
+        let outcome = begun
+            .map_err(CommitFailure::from)
+            .and_then(|()| self.commit());
+        if outcome.is_err() && !self.connection.is_autocommit() {
             // If this fails as well, the next `BEGIN` says so.
-            let _ = connection.execute_batch("ROLLBACK");
+            let _ = self.connection.execute_batch("ROLLBACK");
         }
         for completion in completions {
             completion(outcome.as_ref().copied());
         }
     }
-}
 
-fn write_group(
-    connection: &Connection,
-    waiting: &Receiver<Job>,
-    first: Job,
-    completions: &mut Vec<Completion>,
-    room: &Room,
-) -> std::result::Result<(), CommitFailure> {
-    let begun = connection.execute_batch("BEGIN IMMEDIATE");
-    if let Err(error) = begun {
-        completions.push(first(connection));
-        return Err(error.into());
+    fn begin(&mut self, survives: Survives) -> rusqlite::Result<()> {
+        // It cannot be changed within a transaction.
+        if self.set != survives {
+            set_synchronous(&self.connection, survives)?;
+            self.set = survives;
+        }
+        self.connection.execute_batch("BEGIN IMMEDIATE")
     }
-    completions.push(first(connection));
-    while completions.len() < GROUP
-        && let Ok(job) = waiting.try_recv()
-    {
-        completions.push(job(connection));
+
+    fn commit(&self) -> std::result::Result<(), CommitFailure> {
+        if !self.room.holds(&self.connection)? {
+            return Err(CommitFailure {
+                full: true,
+                message: "the disk has no room for more records".to_owned(),
+            });
+        }
+        Ok(self.connection.execute_batch("COMMIT")?)
     }
-    if !room.holds(connection)? {
-        return Err(CommitFailure {
-            full: true,
-            message: "the disk has no room for more records".to_owned(),
-        });
-    }
-    Ok(connection.execute_batch("COMMIT")?)
 }
 
 /// Undoes everything that `work` did if it fails, and nothing of what ran before it.

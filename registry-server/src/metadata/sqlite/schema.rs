@@ -11,6 +11,7 @@ const STEPS: &[&str] = &[
     include_str!("0001.sql"),
     include_str!("0002.sql"),
     include_str!("0003.sql"),
+    include_str!("0004.sql"),
 ];
 
 /// Version of the schema in the file; 0 if it is empty.

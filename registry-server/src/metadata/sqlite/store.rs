@@ -8,7 +8,9 @@ use super::super::{
     NewManifest, Page, PutManifest, Referrer, Removal, Result, Reviewed, TagList, TagRecord,
     Totals, UploadId, UploadRecord,
 };
-use super::{SqliteMetadata, blob, event, manifest, query, repository_id, review, upload};
+use super::{
+    SqliteMetadata, Survives, blob, event, manifest, query, repository_id, review, upload,
+};
 use crate::clock::Moment;
 
 impl MetadataStore for SqliteMetadata {
@@ -170,6 +172,11 @@ impl MetadataStore for SqliteMetadata {
         self.read(|c| upload::get(c, id))
     }
 
+    fn start_upload(&self, upload: &UploadRecord) -> Result<()> {
+        let upload = upload.clone();
+        self.write_with(Survives::Kill, move |c| upload::put(c, &upload))
+    }
+
     fn put_upload(&self, upload: &UploadRecord) -> Result<()> {
         let upload = upload.clone();
         self.write(move |c| upload::put(c, &upload))
@@ -178,6 +185,21 @@ impl MetadataStore for SqliteMetadata {
     fn delete_upload(&self, id: &UploadId) -> Result<bool> {
         let id = id.clone();
         self.write(move |c| upload::delete(c, &id))
+    }
+
+    /// In one transaction.
+    fn delete_uploads(&self, ids: &[UploadId]) -> Result<()> {
+        let ids = ids.to_vec();
+        self.write(move |c| {
+            for id in &ids {
+                upload::delete(c, id)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn empty_uploads(&self) -> Result<u64> {
+        self.read(upload::count_empty)
     }
 
     fn names_ingest(&self, id: &IngestId) -> Result<bool> {

@@ -1,4 +1,4 @@
-//! Uploads that have received bytes.
+//! Uploads that are under way.
 
 use rbuild_store::IngestId;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -69,7 +69,8 @@ pub(super) fn put(connection: &Connection, upload: &UploadRecord) -> Result<()> 
             "INSERT INTO uploads
                  (id, repository, algorithm, touched_at, content, ingest, received, hash_state)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-             ON CONFLICT (id) DO UPDATE SET touched_at = excluded.touched_at,
+             ON CONFLICT (id) DO UPDATE SET repository = excluded.repository,
+                 algorithm = excluded.algorithm, touched_at = excluded.touched_at,
                  content = excluded.content, ingest = excluded.ingest,
                  received = excluded.received, hash_state = excluded.hash_state",
         )?
@@ -97,6 +98,14 @@ pub(super) fn names_ingest(connection: &Connection, id: &IngestId) -> Result<boo
     Ok(connection
         .prepare_cached("SELECT 1 FROM uploads WHERE ingest = ?1")?
         .exists([id.as_str()])?)
+}
+
+pub(super) fn count_empty(connection: &Connection) -> Result<u64> {
+    unsigned(
+        connection
+            .prepare_cached("SELECT count(*) FROM uploads WHERE received = 0")?
+            .query_row([], |row| row.get(0))?,
+    )
 }
 
 pub(super) fn stale(
