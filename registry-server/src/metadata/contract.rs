@@ -599,6 +599,19 @@ fn a_base_that_very_many_indexes_list_is_not_told_about() {
 }
 
 #[test]
+fn a_store_that_was_closed_is_one_file() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = sqlite(&directory);
+    put(&store, "closed", 1, 0);
+    // So that there is a reader as well.
+    assert!(store.has_repository(&name("closed")).expect("asked"));
+    drop(store);
+    let files = std::fs::read_dir(directory.path()).expect("directory");
+    let names: Vec<_> = files.map(|file| file.expect("file").file_name()).collect();
+    assert_eq!(names, ["meta.db"]);
+}
+
+#[test]
 fn transactions_of_many_threads_are_all_there() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let store = sqlite(&directory);

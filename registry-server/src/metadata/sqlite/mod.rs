@@ -217,8 +217,10 @@ impl fmt::Debug for SqliteMetadata {
 }
 
 impl Drop for SqliteMetadata {
-    /// Lets the writer finish what waits.
+    /// Lets the writer finish what waits. It closes the file last, so that nothing stays in the log: readers could not empty it.
     fn drop(&mut self) {
+        let readers = self.readers.get_mut();
+        readers.unwrap_or_else(PoisonError::into_inner).clear();
         let jobs = self.jobs.get_mut().unwrap_or_else(PoisonError::into_inner);
         drop(jobs.take());
         let writer = self
