@@ -479,7 +479,9 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
     ///
     /// It outlives this process when this returns, but a loss of power may take it until the next transaction of another kind is on disk:
     /// there is nothing yet that a client could lose.
-    fn start_upload(&self, upload: &UploadRecord) -> Result<()>;
+    fn start_upload(&self, upload: &UploadRecord) -> Result<()> {
+        self.put_upload(upload)
+    }
 
     /// Stores how far an upload has come.
     fn put_upload(&self, upload: &UploadRecord) -> Result<()>;
@@ -488,7 +490,12 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
     fn delete_upload(&self, id: &UploadId) -> Result<bool>;
 
     /// Forgets uploads; those that are not here are passed over.
-    fn delete_uploads(&self, ids: &[UploadId]) -> Result<()>;
+    fn delete_uploads(&self, ids: &[UploadId]) -> Result<()> {
+        for id in ids {
+            self.delete_upload(id)?;
+        }
+        Ok(())
+    }
 
     /// How many uploads have received nothing. It takes longer the more uploads there are.
     fn empty_uploads(&self) -> Result<u64>;

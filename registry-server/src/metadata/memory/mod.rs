@@ -8,7 +8,7 @@ use rbuild_store::BlobInfo;
 
 use super::freed::{Gone, Holdings, freed};
 use super::{
-    Change, Delays, Edge, EdgeKind, Event, Freed, Holder, ManifestRecord, Result, ReviewKind,
+    Change, Delays, Edge, EdgeKind, Event, Freed, Holder, ManifestRecord, Page, Result, ReviewKind,
     UploadId, UploadRecord,
 };
 use crate::clock::Moment;
@@ -356,4 +356,12 @@ impl MemoryMetadata {
         // Only tests use this store, and a test that panicked has failed already.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The first `limit` entries.
+fn page<T>(all: impl Iterator<Item = T>, limit: usize) -> Page<T> {
+    let mut entries: Vec<T> = all.take(limit.saturating_add(1)).collect();
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    Page { entries, more }
 }

@@ -11,7 +11,7 @@ use super::super::{
     NewManifest, Page, PutManifest, Received, Referrer, Removal, Result, ReviewKind, Reviewed,
     TagList, TagOrder, TagRecord, Totals, UploadId, UploadRecord,
 };
-use super::{Blob, Manifest, MemoryMetadata, Repository};
+use super::{Blob, Manifest, MemoryMetadata, Repository, page};
 use crate::clock::Moment;
 
 impl MetadataStore for MemoryMetadata {
@@ -397,10 +397,6 @@ impl MetadataStore for MemoryMetadata {
         Ok(self.state().uploads.get(id).cloned())
     }
 
-    fn start_upload(&self, upload: &UploadRecord) -> Result<()> {
-        self.put_upload(upload)
-    }
-
     fn put_upload(&self, upload: &UploadRecord) -> Result<()> {
         let mut state = self.state();
         state.uploads.insert(upload.id.clone(), upload.clone());
@@ -409,14 +405,6 @@ impl MetadataStore for MemoryMetadata {
 
     fn delete_upload(&self, id: &UploadId) -> Result<bool> {
         Ok(self.state().uploads.remove(id).is_some())
-    }
-
-    fn delete_uploads(&self, ids: &[UploadId]) -> Result<()> {
-        let mut state = self.state();
-        for id in ids {
-            state.uploads.remove(id);
-        }
-        Ok(())
     }
 
     fn empty_uploads(&self) -> Result<u64> {
@@ -602,11 +590,4 @@ impl MetadataStore for MemoryMetadata {
             reviews: state.reviews.len() as u64,
         })
     }
-}
-
-fn page<T>(all: impl Iterator<Item = T>, limit: usize) -> Page<T> {
-    let mut entries: Vec<T> = all.take(limit.saturating_add(1)).collect();
-    let more = entries.len() > limit;
-    entries.truncate(limit);
-    Page { entries, more }
 }
