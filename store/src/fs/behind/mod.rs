@@ -4,86 +4,27 @@
 //! Only whole, aligned buffers go this way; what is left over at the end, or before an odd place, is written as usual.
 //! Memory is bounded for all writers of a store together; who gets no buffer writes as usual as well.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-/// Bytes of a buffer. One that is full begins and ends at a multiple of this in its file.
-const SIZE: usize = 1 << 20;
+use buffer::{Buffer, Filling, SIZE};
+use pool::Job;
+
+pub(super) use pool::Pool;
+
+mod buffer;
+mod pool;
+
 /// What places, lengths and addresses of direct writes are multiples of: the largest block of the usual disks.
 const ALIGN: usize = 4096;
 /// Buffers of one writer: one that is being filled, the others being written.
 const EACH: usize = 3;
-/// Buffers of all writers together.
-const ALL: usize = 48;
-/// Buffers that are kept for the next writers.
-const SPARE: usize = 6;
-/// Threads that write. More are of no use: a buffer is large enough to keep a disk busy.
-const THREADS: usize = 4;
-/// How long a thread waits for work before it ends.
-const IDLE: Duration = Duration::from_secs(3);
-
-/// Threads and memory that all writers of a store share.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Pool(Arc<Shared>);
-
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<Work>,
-    wake: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Work {
-    jobs: VecDeque<Job>,
-    threads: usize,
-    idle: usize,
-    /// Buffers that writers and jobs have.
-    lent: usize,
-    spare: Vec<Buffer>,
-}
-
-/// Memory that begins at a multiple of [`ALIGN`].
-#[derive(Debug)]
-struct Buffer {
-    memory: Vec<u8>,
-    start: usize,
-}
-
-impl Buffer {
-    fn new() -> Self {
-        let memory = vec![0; SIZE + ALIGN];
-        // Where no start is found, direct writes are refused and done as usual.
-        let start = memory.as_ptr().align_offset(ALIGN).min(ALIGN);
-        Self { memory, start }
-    }
-
-    fn bytes(&self, length: usize) -> &[u8] {
-        &self.memory[self.start..self.start + length]
-    }
-
-    fn fill(&mut self, at: usize, bytes: &[u8]) {
-        let at = self.start + at;
-        self.memory[at..at + bytes.len()].copy_from_slice(bytes);
-    }
-}
-
-/// A buffer on its way to the disk.
-#[derive(Debug)]
-struct Job {
-    buffer: Buffer,
-    length: usize,
-    offset: u64,
-    file: Arc<File>,
-    flights: Arc<Flights>,
-}
 
 /// What a writer has on the way.
 #[derive(Debug, Default)]
@@ -94,108 +35,15 @@ struct Flights {
 
 #[derive(Debug, Default)]
 struct Landed {
+    /// Buffers that the writer has, wherever they are.
+    own: usize,
     flying: usize,
-    spare: Vec<Buffer>,
+    /// Whether a buffer is being filled.
+    filling: bool,
+    /// A buffer for the next bytes.
+    spare: Option<Buffer>,
     failure: Option<io::Error>,
     failed: bool,
-}
-
-impl Pool {
-    fn work(&self) -> MutexGuard<'_, Work> {
-        // Nothing that can panic runs while it is held.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn has_buffer(&self) -> bool {
-        self.work().lent < ALL
-    }
-
-    fn borrow(&self) -> Option<Buffer> {
-        let mut work = self.work();
-        if work.lent >= ALL {
-            return None;
-        }
-        work.lent += 1;
-        let spare = work.spare.pop();
-        drop(work);
-        Some(spare.unwrap_or_else(Buffer::new))
-    }
-
-    fn give_back(&self, buffer: Buffer) {
-        let mut work = self.work();
-        work.lent = work.lent.saturating_sub(1);
-        if work.spare.len() < SPARE && work.threads > 0 {
-            work.spare.push(buffer);
-        }
-    }
-
-    /// Lets a thread do it; without threads, does it at once.
-    fn submit(&self, job: Job) {
-        let mut work = self.work();
-        work.jobs.push_back(job);
-        if work.idle >= work.jobs.len() {
-            drop(work);
-            self.0.wake.notify_one();
-            return;
-        }
-        if work.threads < THREADS {
-            work.threads += 1;
-            drop(work);
-            let pool = self.clone();
-            let thread = std::thread::Builder::new().name("store-write".to_owned());
-            if thread.spawn(move || pool.serve()).is_ok() {
-                return;
-            }
-            work = self.work();
-            work.threads -= 1;
-        }
-        if work.threads == 0
-            && let Some(job) = work.jobs.pop_back()
-        {
-            drop(work);
-            job.run();
-        }
-    }
-
-    fn serve(&self) {
-        let mut work = self.work();
-        loop {
-            if let Some(job) = work.jobs.pop_front() {
-                drop(work);
-                job.run();
-                work = self.work();
-                continue;
-            }
-            work.idle += 1;
-            let waited = self.0.wake.wait_timeout(work, IDLE);
-            let timeout;
-            (work, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            work.idle -= 1;
-            if timeout.timed_out() && work.jobs.is_empty() {
-                work.threads -= 1;
-                if work.threads == 0 {
-                    work.spare.clear();
-                }
-                return;
-            }
-        }
-    }
-}
-
-impl Job {
-    fn run(self) {
-        let outcome = write(&self.file, self.buffer.bytes(self.length), self.offset);
-        let mut state = self.flights.state();
-        state.flying -= 1;
-        // Also after a failure: it is given back like any other.
-        state.spare.push(self.buffer);
-        if let Err(error) = outcome {
-            state.failed = true;
-            state.failure.get_or_insert(error);
-        }
-        drop(state);
-        self.flights.changed.notify_all();
-    }
 }
 
 impl Flights {
@@ -209,9 +57,31 @@ impl Flights {
             .wait(state)
             .unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// A buffer has been written, or not.
+    fn land(&self, buffer: Buffer, outcome: io::Result<()>) {
+        let mut state = self.state();
+        state.flying -= 1;
+        state.rest(buffer);
+        if let Err(error) = outcome {
+            state.failed = true;
+            state.failure.get_or_insert(error);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
 }
 
 impl Landed {
+    /// Keeps an empty buffer if the writer has no other to go on with, and leaves it to others if it has.
+    fn rest(&mut self, buffer: Buffer) {
+        if self.filling || self.spare.is_some() {
+            self.own -= 1;
+        } else {
+            self.spare = Some(buffer);
+        }
+    }
+
     /// The failure of a write, the first time as it was.
     fn check(&mut self) -> io::Result<()> {
         match self.failure.take() {
@@ -230,28 +100,6 @@ pub(super) struct Behind {
     /// The same file, opened for large writes; only once there is one.
     file: Option<Arc<File>>,
     filling: Option<Filling>,
-    /// Buffers that it has, wherever they are.
-    own: usize,
-}
-
-#[derive(Debug)]
-struct Filling {
-    buffer: Buffer,
-    length: usize,
-    /// Place of its first byte in the file.
-    start: u64,
-}
-
-impl Filling {
-    /// Bytes that it may hold, so that it ends at a multiple of its size.
-    fn capacity(&self) -> usize {
-        let past = usize::try_from(self.start % SIZE as u64).unwrap_or(0);
-        SIZE - past
-    }
-
-    fn room(&self) -> usize {
-        self.capacity() - self.length
-    }
 }
 
 impl Behind {
@@ -259,13 +107,15 @@ impl Behind {
     pub(super) fn new(pool: &Pool) -> Option<Self> {
         let buffer = pool.borrow()?;
         let flights = Flights::default();
-        flights.state().spare.push(buffer);
+        let mut state = flights.state();
+        state.own = 1;
+        state.spare = Some(buffer);
+        drop(state);
         Some(Self {
             pool: pool.clone(),
             flights: Arc::new(flights),
             file: None,
             filling: None,
-            own: 1,
         })
     }
 
@@ -276,10 +126,10 @@ impl Behind {
             return true;
         }
         let state = self.flights.state();
-        bytes - here <= ALIGN.max(SIZE / 2)
+        bytes - here <= SIZE / 2
             && (state.failed
-                || !state.spare.is_empty()
-                || self.own < EACH && self.pool.has_buffer())
+                || state.spare.is_some()
+                || state.own < EACH && self.pool.has_buffer())
     }
 
     /// Takes bytes that belong at `offset`, behind all earlier ones, and tells how many.
@@ -294,20 +144,10 @@ impl Behind {
     ) -> io::Result<usize> {
         let mut filling = match self.filling.take() {
             Some(filling) => filling,
-            None => Filling {
-                buffer: self.buffer()?,
-                length: 0,
-                start: offset,
-            },
+            None => Filling::new(self.buffer()?, offset),
         };
-        let count = bytes.len().min(filling.room());
-        filling.buffer.fill(filling.length, &bytes[..count]);
-        filling.length += count;
-        if filling.room() == 0 {
-            self.send(plain, path, filling)?;
-        } else {
-            self.filling = Some(filling);
-        }
+        let count = filling.fill(bytes);
+        self.put(plain, path, filling)?;
         Ok(count)
     }
 
@@ -315,8 +155,8 @@ impl Behind {
     pub(super) fn flush(&mut self, plain: &File) -> io::Result<()> {
         let mut outcome = Ok(());
         if let Some(filling) = self.filling.take() {
-            outcome = plain.write_all_at(filling.buffer.bytes(filling.length), filling.start);
-            self.flights.state().spare.push(filling.buffer);
+            outcome = plain.write_all_at(filling.bytes(), filling.start());
+            self.rest(filling);
         }
         let mut state = self.flights.state();
         while state.flying > 0 {
@@ -327,17 +167,10 @@ impl Behind {
     }
 
     /// An empty buffer, waiting for one of our own if need be.
-    fn buffer(&mut self) -> io::Result<Buffer> {
+    fn buffer(&self) -> io::Result<Buffer> {
         let mut state = self.flights.state();
         loop {
-            state.check()?;
-            if let Some(buffer) = state.spare.pop() {
-                return Ok(buffer);
-            }
-            if self.own < EACH
-                && let Some(buffer) = self.pool.borrow()
-            {
-                self.own += 1;
+            if let Some(buffer) = self.try_buffer(&mut state)? {
                 return Ok(buffer);
             }
             if state.flying == 0 {
@@ -347,12 +180,41 @@ impl Behind {
         }
     }
 
-    /// Sends a buffer to be written.
-    fn send(&mut self, plain: &File, path: &Path, filling: Filling) -> io::Result<()> {
+    /// An empty buffer, if there is one now.
+    fn try_buffer(&self, state: &mut Landed) -> io::Result<Option<Buffer>> {
+        state.check()?;
+        let buffer = match state.spare.take() {
+            Some(buffer) => buffer,
+            None if state.own < EACH => match self.pool.borrow() {
+                Some(buffer) => {
+                    state.own += 1;
+                    buffer
+                }
+                None => return Ok(None),
+            },
+            None => return Ok(None),
+        };
+        state.filling = true;
+        Ok(Some(buffer))
+    }
+
+    /// A buffer that was filled is empty again.
+    fn rest(&self, filling: Filling) {
+        let mut state = self.flights.state();
+        state.filling = false;
+        state.rest(filling.into_buffer());
+    }
+
+    /// Goes on filling a buffer, or sends it to be written when it is full.
+    fn put(&mut self, plain: &File, path: &Path, filling: Filling) -> io::Result<()> {
+        if filling.room() > 0 {
+            self.filling = Some(filling);
+            return Ok(());
+        }
         let aligned = |place: u64| place.is_multiple_of(ALIGN as u64);
-        if !aligned(filling.start) || !aligned(filling.length as u64) {
-            let outcome = plain.write_all_at(filling.buffer.bytes(filling.length), filling.start);
-            self.flights.state().spare.push(filling.buffer);
+        if !aligned(filling.start()) || !aligned(filling.bytes().len() as u64) {
+            let outcome = plain.write_all_at(filling.bytes(), filling.start());
+            self.rest(filling);
             return outcome;
         }
         let file = match &self.file {
@@ -360,16 +222,17 @@ impl Behind {
             None => match open(path) {
                 Ok(file) => Arc::clone(self.file.insert(Arc::new(file))),
                 Err(error) => {
-                    self.flights.state().spare.push(filling.buffer);
+                    self.rest(filling);
                     return Err(super::layout::at(path)(error));
                 }
             },
         };
-        self.flights.state().flying += 1;
+        let mut state = self.flights.state();
+        state.filling = false;
+        state.flying += 1;
+        drop(state);
         self.pool.submit(Job {
-            buffer: filling.buffer,
-            length: filling.length,
-            offset: filling.start,
+            filling,
             file,
             flights: Arc::clone(&self.flights),
         });
@@ -384,10 +247,8 @@ impl Drop for Behind {
         while state.flying > 0 {
             state = self.flights.wait(state);
         }
-        let filling = self.filling.take().map(|filling| filling.buffer);
-        for buffer in state.spare.drain(..).chain(filling) {
-            self.pool.give_back(buffer);
-        }
+        // A thread may hold the flights for a moment longer.
+        state.spare = None;
     }
 }
 
@@ -399,18 +260,6 @@ fn open(path: &Path) -> io::Result<File> {
             Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
         }
         opened => Ok(opened?.into()),
-    }
-}
-
-/// Writes all bytes; where that is refused past the page cache, in the usual way.
-fn write(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    match file.write_all_at(bytes, offset) {
-        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-            let flags = rustix::fs::fcntl_getfl(file)?;
-            rustix::fs::fcntl_setfl(file, flags - OFlags::DIRECT)?;
-            file.write_all_at(bytes, offset)
-        }
-        outcome => outcome,
     }
 }
 
@@ -488,14 +337,14 @@ mod tests {
                 "{length} bytes at {start}"
             );
         }
-        assert_eq!(pool.work().lent, 0);
+        assert_eq!(pool.lent(), 0);
     }
 
     #[test]
     fn memory_is_bounded_and_given_back() {
         let pool = Pool::default();
         let mut all: Vec<Behind> = std::iter::from_fn(|| Behind::new(&pool)).collect();
-        assert_eq!(all.len(), ALL);
+        assert_eq!(all.len(), pool::ALL);
         assert!(Behind::new(&pool).is_none());
         // One that has a single buffer gets its bytes to the disk all the same.
         let place = place();
@@ -507,7 +356,7 @@ mod tests {
         all.pop();
         assert!(Behind::new(&pool).is_some());
         drop(all);
-        assert_eq!(pool.work().lent, 0);
+        assert_eq!(pool.lent(), 0);
     }
 
     #[test]
@@ -528,6 +377,6 @@ mod tests {
                 .is_err()
         );
         drop(behind);
-        assert_eq!(pool.work().lent, 0);
+        assert_eq!(pool.lent(), 0);
     }
 }
