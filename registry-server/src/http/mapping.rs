@@ -28,6 +28,8 @@ static MAPPINGS: RwLock<BTreeMap<usize, Weak<Mapping>>> = RwLock::new(BTreeMap::
 pub(super) struct Mapping {
     file: File,
     stamp: Stamp,
+    /// When its content, name or attributes changed last; unlike the time of modification it cannot be set back.
+    changed: (i64, i64),
     address: NonNull<u8>,
     length: usize,
 }
@@ -50,10 +52,15 @@ impl AsRef<[u8]> for Owner {
     }
 }
 
+fn changed(metadata: &Metadata) -> (i64, i64) {
+    (metadata.ctime(), metadata.ctime_nsec())
+}
+
 impl Mapping {
     /// Maps the first `length` bytes of a file; `length` is not 0.
     pub(super) fn new(file: File, length: usize) -> io::Result<Arc<Self>> {
-        let stamp = Stamp::of(&file.metadata()?);
+        let metadata = file.metadata()?;
+        let stamp = Stamp::of(&metadata);
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that exists.
         let address = unsafe {
             mmap(
@@ -70,6 +77,7 @@ impl Mapping {
         let mapping = Arc::new(Self {
             file,
             stamp,
+            changed: changed(&metadata),
             address,
             length,
         });
@@ -90,9 +98,9 @@ impl Mapping {
         self.is_as(|_| true)
     }
 
-    /// The same, and the file still has its name.
+    /// Whether nothing at all has happened to the file, also to its name. It may be whole all the same: to be opened and checked again.
     pub(super) fn is_in_place(&self) -> bool {
-        self.is_as(|metadata| metadata.nlink() > 0)
+        self.is_as(|metadata| metadata.nlink() > 0 && changed(metadata) == self.changed)
     }
 
     fn is_as(&self, also: impl FnOnce(&Metadata) -> bool) -> bool {

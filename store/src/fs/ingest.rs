@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rbuild_image::{Algorithm, Hasher};
+use rbuild_image::{Algorithm, Digest, Hasher};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
@@ -129,6 +129,25 @@ impl FileIngest {
         }
     }
 
+    /// Gives the file its name, over an older one of the same content, which may be damaged: ours has just been verified.
+    fn name(&self, digest: &Digest) -> io::Result<PathBuf> {
+        let target = self.layout.prepare(digest, self.durability)?;
+        let outcome = match fs::rename(&self.path, &target) {
+            // Somebody has removed the directory.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.layout.forget(digest);
+                self.layout.prepare(digest, self.durability)?;
+                fs::rename(&self.path, &target)
+            }
+            // Somebody has put one there instead of the file.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                fs::remove_dir(&target).and_then(|()| fs::rename(&self.path, &target))
+            }
+            outcome => outcome,
+        };
+        outcome.map_err(at(&target)).map(|()| target)
+    }
+
     fn try_commit(&mut self, expected: Expected) -> Result<BlobInfo, CommitError> {
         self.flush_behind()?;
         let wanted = expected.digest().map_or(self.algorithm, |d| d.algorithm());
@@ -142,14 +161,13 @@ impl FileIngest {
             size: self.offset,
         };
         expected.check(blob)?;
-        let stamp = seal::Stamp::of(&self.file)?;
-        seal::set(&self.file, stamp, true).map_err(at(&self.path))?;
         if self.durability == Durability::Durable {
             self.file.sync_all().map_err(at(&self.path))?;
         }
-        let target = self.layout.prepare(&digest, self.durability)?;
-        // Over an older file of the same content, which may be damaged: ours has just been verified.
-        fs::rename(&self.path, &target).map_err(at(&target))?;
+        let target = self.name(&digest)?;
+        let stamp = seal::Stamp::of(&self.file)?;
+        // Without a seal it is read once more, that is all.
+        let _ = seal::set(&self.file, stamp, true);
         if self.durability == Durability::Durable
             && let Some(directory) = target.parent()
         {

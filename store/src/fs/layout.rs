@@ -83,19 +83,32 @@ impl Layout {
         self.ingests.join(id.as_str())
     }
 
-    /// Makes the directory that the blob's file belongs to.
-    pub(super) fn prepare(&self, digest: &Digest, durability: Durability) -> io::Result<PathBuf> {
-        let target = self.blob(digest);
-        let directory = target.parent().unwrap_or(&self.blobs);
+    fn known(&self, digest: &Digest) -> &AtomicBool {
         let row = ALGORITHMS
             .iter()
             .position(|algorithm| *algorithm == digest.algorithm())
             .unwrap_or(0);
-        let known = &self.durable[row * 256 + usize::from(digest.as_bytes()[0])];
+        &self.durable[row * 256 + usize::from(digest.as_bytes()[0])]
+    }
+
+    /// The directory that the blob's file belongs to is gone.
+    pub(super) fn forget(&self, digest: &Digest) {
+        self.known(digest).store(false, Ordering::Release);
+    }
+
+    /// Makes the directory that the blob's file belongs to.
+    pub(super) fn prepare(&self, digest: &Digest, durability: Durability) -> io::Result<PathBuf> {
+        let target = self.blob(digest);
+        let directory = target.parent().unwrap_or(&self.blobs);
+        let known = self.known(digest);
         if known.load(Ordering::Acquire) {
             return Ok(target);
         }
         match fs::create_dir(directory) {
+            // With the one above it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(directory).map_err(at(directory))?;
+            }
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(at(directory)(error));
             }

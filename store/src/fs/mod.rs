@@ -11,7 +11,7 @@
 //! - A blob's file appears by renaming a complete, verified ingest over its name, never by writing to it.
 //!   Whoever has it open or mapped keeps the old file, which has the same bytes.
 //! - A writer holds an exclusive `flock` on its ingest file, so another process can tell a live one from a leftover.
-//! - Each blob carries a *seal*, the extended attribute `user.rbuild.seal`: its length and modification time when it was verified.
+//! - Each blob carries a *seal*, the extended attribute `user.rbuild.seal`: its length and its times of modification and change when it was verified.
 //!   A file that no longer agrees with its seal (truncated by a crash, edited, restored from a copy) is hashed again before it is used,
 //!   and sealed anew or marked as damaged; a damaged file counts as absent until the same content is committed again.
 //!   File systems without extended attributes skip this.
@@ -26,6 +26,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rbuild_image::{Algorithm, Digest};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::{BlobInfo, BlobReader, BlobStore, Checkpoint, Ingest, IngestId};
 use behind::Pool;
@@ -177,12 +179,17 @@ impl FsBlobStore {
     }
 }
 
+/// Opens a blob's file; `None` if there is none. What is no file is no blob, and is not waited for.
 fn open_existing(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(at(path)(error)),
-    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file: File = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => file.into(),
+        // The last one: a socket.
+        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
+        Err(error) => return Err(at(path)(error.into())),
+    };
+    let is_file = file.metadata().map_err(at(path))?.is_file();
+    Ok(is_file.then_some(file))
 }
 
 /// Hashes an open blob file and seals it with the outcome.
@@ -199,8 +206,14 @@ fn examine(file: &File, digest: &Digest) -> io::Result<Verdict> {
     } else {
         Verdict::Damaged
     };
-    // A seal that cannot be written (read-only file system) costs the next reader the same work, nothing else.
-    let _ = seal::set(file, before, verdict != Verdict::Damaged);
+    let sealed = match verdict {
+        Verdict::Intact(blob) => Trust::Sealed(blob.size),
+        Verdict::Damaged | Verdict::Missing => Trust::Damaged,
+    };
+    if seal::trust(file).ok() != Some(sealed) {
+        // A seal that cannot be written (read-only file system) costs the next reader the same work, nothing else.
+        let _ = seal::set(file, before, verdict != Verdict::Damaged);
+    }
     Ok(verdict)
 }
 
@@ -271,7 +284,11 @@ impl BlobStore for FsBlobStore {
 
     fn delete(&self, digest: &Digest) -> io::Result<()> {
         let path = self.layout.blob(digest);
-        match fs::remove_file(&path) {
+        let removed = match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => fs::remove_dir(&path),
+            removed => removed,
+        };
+        match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&path)(error)),
             _ => Ok(()),
         }

@@ -70,7 +70,7 @@ fn a_second_process_sees_the_same_store() {
 #[test]
 fn damage_counts_as_absent_and_heals_when_committed_again() {
     let content = b"precious content";
-    let damages: [Damage<'_>; 3] = [
+    let damages: [Damage<'_>; 8] = [
         ("truncated", &|path| {
             let file = fs::OpenOptions::new().write(true).open(path).expect("open");
             file.set_len(3).expect("truncate");
@@ -78,6 +78,23 @@ fn damage_counts_as_absent_and_heals_when_committed_again() {
         ("emptied", &|path| fs::write(path, b"").expect("write")),
         ("edited", &|path| {
             fs::write(path, b"precious contenT").expect("write");
+        }),
+        ("edited, and its times set back", &edit_and_set_times_back),
+        ("a directory", &|path| {
+            fs::remove_file(path).expect("remove");
+            fs::create_dir(path).expect("make");
+        }),
+        ("a pipe that nobody writes to", &|path| {
+            fs::remove_file(path).expect("remove");
+            rustix::fs::mkfifoat(rustix::fs::CWD, path, Mode::RWXU).expect("make");
+        }),
+        ("a link to a file without an end", &|path| {
+            fs::remove_file(path).expect("remove");
+            std::os::unix::fs::symlink("/dev/zero", path).expect("link");
+        }),
+        ("a link to itself", &|path| {
+            fs::remove_file(path).expect("remove");
+            std::os::unix::fs::symlink(path, path).expect("link");
         }),
     ];
     for (name, damage) in damages {
@@ -92,16 +109,71 @@ fn damage_counts_as_absent_and_heals_when_committed_again() {
             assert_eq!(store.stat(&blob.digest).expect("stat"), None, "{name}");
             assert!(store.open(&blob.digest).expect("open").is_none(), "{name}");
         }
-        assert_eq!(
-            store.verify(&blob.digest).expect("verify"),
-            Verdict::Damaged
+        assert!(
+            !matches!(store.verify(&blob.digest), Ok(Verdict::Intact(_))),
+            "{name}"
         );
-        assert_eq!(put(&store, content), blob);
+        assert_eq!(put(&store, content), blob, "{name}");
         assert_eq!(
             store.verify(&blob.digest).expect("verify"),
             Verdict::Intact(blob),
             "{name}"
         );
+        assert_eq!(store.stat(&blob.digest).expect("stat"), Some(blob));
+    }
+}
+
+/// Changes a byte where nobody would see it by length or time of modification.
+fn edit_and_set_times_back(path: &Path) {
+    let sealed = fs::metadata(path).expect("metadata");
+    let modified = sealed.modified().expect("a time");
+    // What happens as soon as this after sealing cannot be told from it.
+    while modified.elapsed().unwrap_or_default() < Duration::from_millis(20) {
+        std::thread::yield_now();
+    }
+    let file = fs::OpenOptions::new().write(true).open(path).expect("open");
+    std::os::unix::fs::FileExt::write_all_at(&file, b"T", sealed.len() - 1).expect("write");
+    file.set_modified(modified).expect("set back");
+    let now = fs::metadata(path).expect("metadata");
+    assert_eq!(
+        (now.len(), now.modified().ok()),
+        (sealed.len(), Some(modified))
+    );
+}
+
+#[test]
+fn what_was_sealed_stays_so_until_something_happens_to_it() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = open(&directory, Durability::Durable);
+    if !has_seals(&store) {
+        return;
+    }
+    let blob = put(&store, b"sealed");
+    let trust = || seal::trust_path(&store.path_of(&blob.digest)).expect("looked at");
+    for _ in 0..2 {
+        assert_eq!(trust(), Some(Trust::Sealed(6)));
+        // Looking at it breaks no seal.
+        assert_eq!(
+            store.verify(&blob.digest).expect("verify"),
+            Verdict::Intact(blob)
+        );
+    }
+    fs::hard_link(store.path_of(&blob.digest), directory.path().join("link")).expect("link");
+    assert!(store.open_file(&blob.digest).expect("open").is_some());
+    assert_eq!(trust(), Some(Trust::Sealed(6)));
+}
+
+#[test]
+fn a_directory_that_was_removed_is_made_again() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = open(&directory, Durability::Durable);
+    let blob = put(&store, b"content");
+    for above in 1..=2 {
+        let path = store.path_of(&blob.digest);
+        let gone = path.ancestors().nth(above).expect("a directory");
+        fs::remove_dir_all(gone).expect("removed");
+        assert_eq!(store.stat(&blob.digest).expect("stat"), None);
+        assert_eq!(put(&store, b"content"), blob);
         assert_eq!(store.stat(&blob.digest).expect("stat"), Some(blob));
     }
 }

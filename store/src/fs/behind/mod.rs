@@ -127,9 +127,7 @@ impl Behind {
         }
         let state = self.flights.state();
         bytes - here <= SIZE / 2
-            && (state.failed
-                || state.spare.is_some()
-                || state.own < EACH && self.pool.has_buffer())
+            && (state.failed || state.spare.is_some() || state.own < EACH && self.pool.has_buffer())
     }
 
     /// Takes bytes that belong at `offset`, behind all earlier ones, and tells how many.
