@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,6 +22,11 @@ use crate::service::{Error, UploadWriter};
 /// Bytes that are handed to a writing thread at once, so that the change of thread costs little.
 /// Twice as many are in memory: those that are written, and those that are read meanwhile.
 const BATCH: usize = 256 << 10;
+
+/// Bytes that all requests together may hold back while they wait for more of their bodies; beyond that, what is here is written.
+const HELD: usize = 32 << 20;
+/// Bytes that they hold back now.
+static HELD_NOW: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes that are hashed before other requests of the same thread get their turn: far below a millisecond.
 const TURN: usize = 256 << 10;
@@ -193,13 +199,20 @@ pub(super) async fn stream(
             Ok(writer)
         });
         let mut end = None;
+        let written = AtomicBool::new(false);
+        let is_enough = || written.load(Ordering::Relaxed) && is_crowded();
         let reading = async {
-            while end.is_none() && batch.length < BATCH {
+            while end.is_none() && batch.length < BATCH && !is_enough() {
                 match read_one(&mut body, idle, &mut left).await {
                     Ok(bytes) => batch.push(bytes),
                     Err(reached) => end = Some(reached),
                 }
             }
+        };
+        let writing = async {
+            let outcome = writing.await;
+            written.store(true, Ordering::Relaxed);
+            outcome
         };
         writer = both(writing, reading).await?;
         if let Some(end) = end {
@@ -225,16 +238,31 @@ struct Batch {
 impl Batch {
     fn push(&mut self, bytes: Bytes) {
         self.length += bytes.len();
+        HELD_NOW.fetch_add(bytes.len(), Ordering::Relaxed);
         self.bytes.push(bytes);
     }
 
     fn take(&mut self) -> Vec<Bytes> {
+        HELD_NOW.fetch_sub(self.length, Ordering::Relaxed);
         self.length = 0;
         std::mem::take(&mut self.bytes)
     }
 }
 
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.take();
+    }
+}
+
+/// Whether requests hold back as much as they may together.
+fn is_crowded() -> bool {
+    HELD_NOW.load(Ordering::Relaxed) > HELD
+}
+
 /// Writes one batch while the next one is read; a failure of the writing ends both.
+///
+/// Slow clients by the thousand would hold back a batch each, so in a crowd nobody waits for more.
 async fn both<T>(
     writing: impl Future<Output = Result<T, ApiError>>,
     reading: impl Future<Output = ()>,
@@ -242,7 +270,9 @@ async fn both<T>(
     let (writing, reading) = (std::pin::pin!(writing), std::pin::pin!(reading));
     match select(writing, reading).await {
         Either::Left((Ok(written), reading)) => {
-            reading.await;
+            if !is_crowded() {
+                reading.await;
+            }
             Ok(written)
         }
         Either::Left((Err(error), _)) => Err(error),

@@ -21,6 +21,8 @@ pub struct UploadWriter {
     sink: Sink,
     /// `None` for an upload that begins and ends in one request and has no name.
     session: Option<Session>,
+    /// Whether this request has seen that there is space.
+    has_looked: bool,
 }
 
 /// The upload that later requests can go on with.
@@ -123,7 +125,15 @@ impl Registry {
     /// How many bytes of the upload are here.
     pub fn upload_offset(&self, repository: &RepositoryName, id: &UploadId) -> Result<u64> {
         let record = self.upload_record(repository, id)?;
-        Ok(record.received.offset())
+        let offset = record.received.offset();
+        if let Received::Ingest { id, .. } = &record.received {
+            // Its bytes may have become a blob just before a crash: then it cannot go on.
+            let length = self.blobs().ingest_length(id)?;
+            if length.is_none_or(|length| length < offset) {
+                return Err(Error::UploadUnknown);
+            }
+        }
+        Ok(offset)
     }
 
     /// Takes the right to add to an upload.
@@ -167,6 +177,8 @@ impl Registry {
             algorithm,
             sink: Sink::Memory(Vec::new()),
             session: None,
+            // It was just looked at.
+            has_looked: true,
         })
     }
 
@@ -230,6 +242,7 @@ impl Registry {
             algorithm: record.algorithm,
             sink,
             session: None,
+            has_looked: false,
         })
     }
 }
@@ -274,8 +287,9 @@ impl UploadWriter {
         if after > limit {
             return Err(Error::TooLarge { limit });
         }
-        if before / BETWEEN_LOOKS != after / BETWEEN_LOOKS {
+        if !self.has_looked || before / BETWEEN_LOOKS != after / BETWEEN_LOOKS {
             self.registry.check_space()?;
+            self.has_looked = true;
         }
         if let Sink::Memory(held) = &mut self.sink {
             if held.len() + bytes.len() <= SMALL_BLOB {

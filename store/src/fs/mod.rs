@@ -165,6 +165,16 @@ impl FsBlobStore {
         walk::discard(&self.layout.ingest(id), None).map(|outcome| outcome != walk::Discard::Busy)
     }
 
+    /// How many bytes of an ingest are here; `None` if there is no such ingest.
+    pub fn ingest_length(&self, id: &IngestId) -> io::Result<Option<u64>> {
+        let path = self.layout.ingest(id);
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at(&path)(error)),
+        }
+    }
+
     /// Visits every ingest that is not committed, with its length in bytes and the time it was last written.
     pub fn walk_ingests(&self, visit: &mut dyn FnMut(IngestId, u64, SystemTime)) -> io::Result<()> {
         walk::ingests(&self.layout, visit)
