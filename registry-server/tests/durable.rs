@@ -3,6 +3,8 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
 
 use rbuild_image::Digest;
 use rbuild_store::BlobStore as _;
@@ -54,6 +56,27 @@ fn everything_is_there_after_a_restart() {
 }
 
 #[test]
+fn an_upload_whose_bytes_are_gone_is_over() {
+    let registry = Fixture::new();
+    let upload = registry.start("a");
+    registry
+        .send("PATCH", &upload, &[], &bytes(200_000))
+        .expect_status(202);
+    let running = registry.running.as_ref().expect("runs");
+    let ingests = running.registry().blobs().root().join("ingest");
+    let ingests = fs::read_dir(ingests).expect("listed");
+    for file in ingests {
+        fs::remove_file(file.expect("an entry").path()).expect("removed");
+    }
+    registry
+        .get(&upload)
+        .expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+    registry
+        .send("PATCH", &upload, &[], b"more")
+        .expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+}
+
+#[test]
 fn a_damaged_blob_is_refused_and_heals_when_pushed_again() {
     let registry = Fixture::new();
     let content = bytes(200_000);
@@ -88,6 +111,37 @@ fn a_damaged_blob_is_refused_and_heals_when_pushed_again() {
         registry.push_blob("a", &content);
         assert!(registry.get(&path).body == content, "{name}");
     }
+}
+
+#[test]
+fn damage_whose_times_were_set_back_is_noticed() {
+    let registry = Fixture::new();
+    let content = bytes(200_000);
+    let digest = registry.push_blob("a", &content);
+    let path = format!("/v2/a/blobs/{digest}");
+    let running = registry.running.as_ref().expect("runs");
+    let name = running.registry().blobs().path_of(&digest);
+    // It stays open for a while after this.
+    assert!(registry.get(&path).body == content);
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(&name)
+        .expect("open");
+    let modified = file.metadata().and_then(|data| data.modified());
+    let modified = modified.expect("a time");
+    // What happens within a moment after a push cannot be told from it.
+    while modified.elapsed().unwrap_or_default() < Duration::from_millis(20) {
+        std::thread::yield_now();
+    }
+    file.write_all_at(b"!", 77).expect("damage");
+    file.set_modified(modified).expect("set back");
+    if rustix::fs::fgetxattr(&file, "user.rbuild.seal", &mut [0; 96][..]).is_err() {
+        eprintln!("skipped: the file system keeps no extended attributes");
+        return;
+    }
+    registry.get(&path).expect_error(404, "BLOB_UNKNOWN");
+    registry.push_blob("a", &content);
+    assert!(registry.get(&path).body == content);
 }
 
 #[test]

@@ -330,9 +330,22 @@ fn abandoned_uploads_are_bounded_and_forgotten() {
 fn a_full_disk_stops_pushes_and_nothing_else() {
     let mut registry = Fixture::new();
     let digest = registry.push_image("a", "v1", b"layer");
+    let [begun, whole] = [registry.start("a"), registry.start("a")];
+    registry
+        .send("PATCH", &whole, &[], b"whole")
+        .expect_status(202);
     registry.config.limits.reserve_bytes = u64::MAX;
     registry.config.limits.reserve_percent = 100;
     registry.restart();
+    for body in [&b"more"[..], &bytes(200_000)] {
+        registry
+            .send("PATCH", &begun, &[], body)
+            .expect_error(507, "DENIED");
+        assert_eq!(registry.get(&begun).header("range"), Some("0-0"));
+    }
+    // What needs no more space ends as it should.
+    let end = format!("{whole}?digest={}", Digest::sha256(b"whole"));
+    registry.send("PUT", &end, &[], b"").expect_status(201);
     let answer = registry.send("POST", "/v2/a/blobs/uploads/", &[], b"");
     answer.expect_error(507, "DENIED");
     registry
