@@ -66,6 +66,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
             "crc32fast",
             "flate2",
             "getrandom",
+            "memmap2",
             "rustix",
             "serde",
             "serde_json",
