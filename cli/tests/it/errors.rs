@@ -180,7 +180,7 @@ fn a_blob_with_another_digest() {
     world.start_registry();
     world.quietly(&["tag", "busybox", "REGISTRY/app:1"]);
     assert_eq!(world.quietly(&["push", "REGISTRY/app:1"]).code, Some(0));
-    // The registry's disk goes bad: the layer is the only large file.
+    // The registry's disk goes bad, and its seal is forged, or the registry would notice. The layer is the only large file.
     let layer = world
         .files("registry/blobs")
         .into_iter()
@@ -199,6 +199,19 @@ fn a_blob_with_another_digest() {
         .open(&layer)
         .and_then(|file| file.set_modified(times))
         .expect("times");
+    let since = times
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970");
+    let seal = format!(
+        "ok:{}:{}.{:09}:{}.0",
+        bytes.len(),
+        since.as_secs(),
+        since.subsec_nanos(),
+        since.as_secs() + 3600
+    );
+    let flags = rustix::fs::XattrFlags::empty();
+    // Where there are no attributes, there are no seals.
+    let _ = rustix::fs::setxattr(&layer, "user.rbuild.seal", seal.as_bytes(), flags);
     let done = world.run_with(&["pull", "REGISTRY/app:1"], "", |command| {
         command.env("RBUILD_ROOT", "fresh");
     });
