@@ -118,6 +118,7 @@ pub(super) fn without_a_trace(faults: &Faults) -> Result<()> {
     let modified = fs::metadata(&file)?.modified()?;
     flip(&file, 200_000)?;
     edit(&file)?.set_modified(modified)?;
+    forge_seal(&file)?;
     if setup.verify().is_ok() {
         bail!("`verify` does not notice a changed byte");
     }
@@ -132,6 +133,21 @@ pub(super) fn without_a_trace(faults: &Faults) -> Result<()> {
     wire::push_blob(address, REPOSITORY, &content)?.expect(201)?;
     wire::check_blob(address, REPOSITORY, &content).context("it does not heal")?;
     setup.verify().context("after it was pushed again")
+}
+
+/// Puts off the bound of a blob's seal for the time of its last change, which no program can set back.
+fn forge_seal(file: &Path) -> Result<()> {
+    const NAME: &str = "user.rbuild.seal";
+    let mut seal = [0; 96];
+    // Without attributes there is nothing to forge.
+    let Ok(length) = rustix::fs::getxattr(file, NAME, &mut seal[..]) else {
+        return Ok(());
+    };
+    let seal = std::str::from_utf8(&seal[..length])?;
+    let (before, _) = seal.rsplit_once(':').context("a seal without a bound")?;
+    let forged = format!("{before}:{}.0", i64::MAX);
+    let flags = rustix::fs::XattrFlags::empty();
+    Ok(rustix::fs::setxattr(file, NAME, forged.as_bytes(), flags)?)
 }
 
 /// A small blob and a manifest, whose bytes are in the database.
