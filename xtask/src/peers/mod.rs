@@ -37,13 +37,14 @@ struct Case {
 
 /// Everything the checks share.
 struct Bench {
-    scratch: Scratch,
     registry: Registry,
     rbuild: Rbuild,
     dockerd: Dockerd,
     podman: Podman,
     containerd: Containerd,
     buildah: Buildah,
+    /// Removed last: the daemons write to it until they have stopped.
+    scratch: Scratch,
 }
 
 /// Builds each case, pushes it, and lets every engine have it.
