@@ -14,10 +14,11 @@ use rbuild_registry_server::admin::{self, AdminError, Directory, Pace};
 use rbuild_registry_server::clock::{Clock as _, SystemClock};
 use rbuild_registry_server::config::Config;
 use serde_json::json;
+use support::program::{PROGRAM, Program, serve};
 use support::{Fixture, IMAGE, bytes, descriptor, image};
 
 fn program(data: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_rbuild-registry"))
+    Command::new(PROGRAM)
         .args(arguments)
         .arg("--data")
         .arg(data)
@@ -82,7 +83,7 @@ fn events_are_told_in_order_while_serving() {
 fn whoever_follows_hears_of_a_push() {
     let registry = Fixture::new();
     registry.push_image("a", "v1", &bytes(10));
-    let mut following = Command::new(env!("CARGO_BIN_EXE_rbuild-registry"))
+    let mut following = Command::new(PROGRAM)
         .args(["events", "--follow", "--data"])
         .arg(&registry.config.data)
         .stdout(Stdio::piped())
@@ -355,36 +356,18 @@ fn metrics_count_what_happens() {
 #[test]
 fn the_access_log_has_a_line_for_each_request() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_rbuild-registry"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-        .arg(directory.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("a pipe"))
-        .read_line(&mut line)
-        .expect("a line");
-    let address = line
-        .trim()
-        .strip_prefix("listening on http://")
-        .expect("an address");
-    let mut stream = TcpStream::connect(address).expect("connects");
+    let mut server = Program::start(serve(directory.path()).stderr(Stdio::piped()));
+    let mut written = server.log();
+    let mut stream = TcpStream::connect(server.address).expect("connects");
     stream
         .write_all(b"GET /v2/\"x/tags/list HTTP/1.1\r\nHost: x\r\nUser-Agent: tester\r\nConnection: close\r\n\r\n")
         .expect("write");
     let answer = support::read_answer(&mut BufReader::new(stream), false).expect("an answer");
     answer.expect_error(400, "NAME_INVALID");
     let id = answer.header("x-request-id").expect("an id").to_owned();
-    rustix::process::kill_process(
-        rustix::process::Pid::from_child(&child),
-        rustix::process::Signal::TERM,
-    )
-    .expect("signal");
-    let output = child.wait_with_output().expect("it stops");
-    assert!(output.status.success());
-    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(server.stop().success());
+    let mut log = String::new();
+    written.read_to_string(&mut log).expect("its log");
     let line = log
         .lines()
         .find(|line| line.contains(&id))

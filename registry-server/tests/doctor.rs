@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rbuild_registry_server::admin::doctor::{Check, DoctorError, Options, Verdict, doctor};
 use support::Fixture;
+use support::program::{PROGRAM, terminate};
 use tempfile::TempDir;
 
 /// What docs/registry.md recommends.
@@ -536,7 +537,7 @@ fn a_login_at_the_proxy_is_asked_for_and_used() {
     let proxy = Proxy::start(&nginx, &registry.address.to_string(), &server, &location);
     let url = format!("http://127.0.0.1:{}", proxy.port);
     let run = |arguments: &[&str], password: &str| {
-        Command::new(env!("CARGO_BIN_EXE_rbuild-registry"))
+        Command::new(PROGRAM)
             .args(["doctor", &url, "--largest", "1MiB"])
             .args(arguments)
             .env("RBUILD_REGISTRY_PASSWORD", password)
@@ -595,7 +596,7 @@ fn a_slow_upload_is_tried_if_wanted() {
 #[test]
 fn an_interrupted_examination_leaves_nothing_behind() {
     let registry = Fixture::new();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_rbuild-registry"))
+    let mut child = Command::new(PROGRAM)
         .args(["doctor", "--largest", "1MiB", "--slow", "1h"])
         .arg(format!("http://{}", registry.address))
         .stdout(Stdio::piped())
@@ -607,11 +608,7 @@ fn an_interrupted_examination_leaves_nothing_behind() {
         .map_while(Result::ok);
     // The last check before the slow one.
     assert!(lines.any(|line| line.starts_with("ok      cache")));
-    rustix::process::kill_process(
-        rustix::process::Pid::from_child(&child),
-        rustix::process::Signal::TERM,
-    )
-    .expect("signal");
+    terminate(&child);
     let rest: Vec<String> = lines.collect();
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(2), "{output:?}");

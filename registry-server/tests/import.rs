@@ -20,6 +20,7 @@ use rbuild_registry_server::admin::{self, AdminError, Imported, Origin};
 use rbuild_registry_server::config::Config;
 use rbuild_registry_server::serve;
 use serde_json::{Value, json};
+use support::program::{PROGRAM, terminate};
 use support::{Fixture, IMAGE, INDEX, bytes, descriptor, image};
 
 const DOCKER: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -364,7 +365,7 @@ fn an_import_that_is_stopped_goes_on_where_it_was() {
     cutter.way.stalls.store(true, Ordering::Relaxed);
     let directory = tempfile::tempdir().expect("temporary directory");
     let from = format!("docker://{}/app", cutter.address);
-    let child = Command::new(env!("CARGO_BIN_EXE_rbuild-registry"))
+    let child = Command::new(PROGRAM)
         .args(["import", &from, "--data"])
         .arg(directory.path())
         .env("DOCKER_CONFIG", directory.path())
@@ -377,11 +378,7 @@ fn an_import_that_is_stopped_goes_on_where_it_was() {
         assert!(Instant::now() < deadline, "nothing comes");
         std::thread::yield_now();
     }
-    rustix::process::kill_process(
-        rustix::process::Pid::from_child(&child),
-        rustix::process::Signal::TERM,
-    )
-    .expect("signal");
+    terminate(&child);
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(
@@ -541,7 +538,7 @@ fn a_registry_without_a_list_of_referrers_gives_them_by_their_tag() {
 }
 
 fn program(data: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_rbuild-registry"))
+    Command::new(PROGRAM)
         .arg("import")
         .args(arguments)
         .arg("--data")

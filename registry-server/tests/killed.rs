@@ -5,55 +5,29 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 
 use rbuild_image::Digest;
 use support::bytes;
+use support::program::{Program, serve};
 
-/// The program itself, killed when dropped.
-struct Server(Child, SocketAddr);
-
-impl Server {
-    fn start(data: &std::path::Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rbuild-registry"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(data)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe"))
-            .read_line(&mut line)
-            .expect("a line");
-        let address = line
-            .trim()
-            .strip_prefix("listening on http://")
-            .and_then(|text| text.parse().ok())
-            .expect("the program tells its address");
-        Self(child, address)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn start(data: &Path) -> Program {
+    Program::start(serve(data).stderr(Stdio::null()))
 }
 
 #[test]
 fn an_upload_that_was_just_started_survives_a_kill() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let mut server = Server::start(directory.path());
-    let send = |server: &Server, method: &str, path: &str, body: &str| {
+    let mut server = start(directory.path());
+    let send = |server: &Program, method: &str, path: &str, body: &str| {
         let length = body.len();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
         );
-        exchange(server.1, &[head.as_bytes(), body.as_bytes()]).expect("an answer")
+        exchange(server.address, &[head.as_bytes(), body.as_bytes()]).expect("an answer")
     };
     let end = format!("?digest={}", Digest::sha256(b"content"));
     let lives = [
@@ -70,28 +44,28 @@ fn an_upload_that_was_just_started_survives_a_kill() {
         started.expect_status(202);
         let location = started.header("location").expect("a location").to_owned();
         drop(server);
-        server = Server::start(directory.path());
+        server = start(directory.path());
         send(&server, "GET", &location, "").expect_status(204);
         for (method, query, body, status) in life {
             let path = format!("{location}{query}");
             send(&server, method, &path, body).expect_status(status);
         }
         drop(server);
-        server = Server::start(directory.path());
+        server = start(directory.path());
         send(&server, "GET", &location, "").expect_status(404);
     }
     let blob = format!("/v2/a/blobs/{}", Digest::sha256(b"content"));
-    assert_eq!(get(server.1, &blob).as_deref(), Some(&b"content"[..]));
+    assert_eq!(get(server.address, &blob).as_deref(), Some(&b"content"[..]));
 }
 
 #[test]
 fn blobs_without_their_records_are_not_taken_for_garbage() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let server = Server::start(directory.path());
+    let server = start(directory.path());
     let content = bytes(200_000);
     let digest = Digest::sha256(&content);
     let path = format!("/v2/a/blobs/uploads/?digest={digest}");
-    assert_eq!(push(server.1, &path, &content), Some(201));
+    assert_eq!(push(server.address, &path, &content), Some(201));
     drop(server);
     let database = directory.path().join("meta.db");
     let elsewhere = directory.path().join("elsewhere.db");
@@ -103,9 +77,7 @@ fn blobs_without_their_records_are_not_taken_for_garbage() {
         if empty {
             fs::write(&database, b"").expect("an empty file");
         }
-        let refused = Command::new(env!("CARGO_BIN_EXE_rbuild-registry"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(directory.path())
+        let refused = serve(directory.path())
             .stdin(Stdio::null())
             .output()
             .expect("the program starts");
@@ -117,8 +89,8 @@ fn blobs_without_their_records_are_not_taken_for_garbage() {
         let log = format!("{}{suffix}", database.display());
         fs::rename(format!("{}{suffix}", elsewhere.display()), log).expect("moved back");
     }
-    let server = Server::start(directory.path());
-    let got = get(server.1, &format!("/v2/a/blobs/{digest}"));
+    let server = start(directory.path());
+    let got = get(server.address, &format!("/v2/a/blobs/{digest}"));
     assert!(got.as_deref() == Some(&content[..]));
 }
 
@@ -127,8 +99,8 @@ fn what_was_acknowledged_survives_a_kill() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let mut acknowledged = Vec::new();
     for round in 0..5_usize {
-        let server = Server::start(directory.path());
-        let address = server.1;
+        let server = start(directory.path());
+        let address = server.address;
         let (sender, answered) = std::sync::mpsc::channel();
         let pushers: Vec<_> = (0..4_usize)
             .map(|pusher| {
@@ -164,9 +136,9 @@ fn what_was_acknowledged_survives_a_kill() {
         }
     }
     assert!(!acknowledged.is_empty());
-    let server = Server::start(directory.path());
+    let server = start(directory.path());
     for (pusher, length, digest) in acknowledged {
-        let got = get(server.1, &format!("/v2/p{pusher}/blobs/{digest}"));
+        let got = get(server.address, &format!("/v2/p{pusher}/blobs/{digest}"));
         assert!(
             got.as_deref() == Some(&bytes(length)[..]),
             "{digest} of {length} bytes is lost"

@@ -1,57 +1,36 @@
 //! The program as a process among others.
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod support;
+
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use rbuild_image::Digest;
-use rustix::process::{Pid, Signal, kill_process};
+use support::program::{PROGRAM, Program, SERVE, serve};
 
 /// Who started the server may be gone, and with it the other ends of its pipes.
 #[test]
 fn a_server_whose_log_nobody_reads_stops_as_it_should() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_rbuild-registry"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-        .arg(directory.path())
-        .env("RBUILD_REGISTRY_LOG", "debug")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let mut line = String::new();
-    let stdout = child.stdout.take().expect("standard output");
-    BufReader::new(stdout)
-        .read_line(&mut line)
-        .expect("the address");
-    assert!(line.starts_with("listening on "), "{line}");
-    drop(child.stderr.take());
-    let pid = Pid::from_child(&child);
-    kill_process(pid, Signal::TERM).expect("it can be told to stop");
-    let status = child.wait().expect("it ends");
+    let mut command = serve(directory.path());
+    command.env("RBUILD_REGISTRY_LOG", "debug");
+    let mut server = Program::start(command.stderr(Stdio::piped()));
+    drop(server.log());
+    let status = server.stop();
     assert!(status.success(), "{status}");
 }
 
 #[test]
 fn idle_connections_leave_files_for_the_requests_of_others() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let mut child = Command::new("sh")
-        .args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""])
-        .arg(env!("CARGO_BIN_EXE_rbuild-registry"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-        .arg(directory.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
-    let mut line = String::new();
-    let stdout = child.stdout.take().expect("standard output");
-    BufReader::new(stdout)
-        .read_line(&mut line)
-        .expect("the address");
-    let address = line.trim().trim_start_matches("listening on http://");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", PROGRAM])
+        .args(SERVE)
+        .arg(directory.path());
+    let server = Program::start(command.stderr(Stdio::null()));
+    let address = server.address;
     let mut connections = (0..100).map(|_| TcpStream::connect(address).expect("a connection"));
     let (mut first, mut second) = (connections.next(), connections.next());
     // They say nothing.
@@ -78,7 +57,6 @@ fn idle_connections_leave_files_for_the_requests_of_others() {
     let path = format!("GET /v2/a/blobs/{digest} HTTP/1.1\r\n");
     let pulled = ask(&mut second, path, b"");
     assert!(pulled.starts_with(b"HTTP/1.1 200 ") && pulled.ends_with(&content));
-    kill_process(Pid::from_child(&child), Signal::TERM).expect("it can be told to stop");
-    let status = child.wait().expect("it ends");
+    let status = server.stop();
     assert!(status.success(), "{status}");
 }

@@ -12,6 +12,8 @@ use rbuild_registry_server::serve::{self, Running};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub(crate) mod program;
+
 pub(crate) const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 

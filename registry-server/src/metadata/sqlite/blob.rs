@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::{BlobRecord, Delays, Freed, Removal, Result, ReviewKind};
 use super::review::{any_reference, enqueue};
-use super::{parsed, repository_id, signed, unsigned};
+use super::{blob_infos, parsed, repository_id, signed, unsigned};
 use crate::clock::Moment;
 
 pub(super) fn get(
@@ -220,15 +220,7 @@ pub(super) fn stored(
     let mut statement = connection.prepare_cached(
         "SELECT digest, size FROM blobs WHERE digest > ?1 AND content IS NULL ORDER BY digest LIMIT ?2",
     )?;
-    let mut rows = statement.query(params![after, signed(limit as u64)])?;
-    let mut blobs = Vec::new();
-    while let Some(row) = rows.next()? {
-        blobs.push(BlobInfo {
-            digest: parsed(&row.get::<_, String>(0)?)?,
-            size: unsigned(row.get(1)?)?,
-        });
-    }
-    Ok(blobs)
+    blob_infos(statement.query(params![after, signed(limit as u64)])?)
 }
 
 pub(super) fn known(connection: &Connection, digest: &Digest) -> Result<bool> {

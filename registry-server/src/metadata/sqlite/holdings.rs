@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::Result;
 use super::super::freed::{Gone, Holdings, MANIFESTS};
-use super::{manifest, parsed, unsigned};
+use super::{blob_infos, manifest, parsed};
 
 /// The repository with this number.
 pub(super) struct Repository<'a> {
@@ -78,15 +78,7 @@ impl Holdings for Repository<'_> {
             "SELECT b.digest, b.size FROM manifest_references e JOIN blobs b ON b.digest = e.target
              WHERE e.repository_id = ?1 AND e.manifest = ?2",
         )?;
-        let mut rows = statement.query(params![self.id, manifest.to_string()])?;
-        let mut blobs = Vec::new();
-        while let Some(row) = rows.next()? {
-            blobs.push(BlobInfo {
-                digest: parsed(&row.get::<_, String>(0)?)?,
-                size: unsigned(row.get(1)?)?,
-            });
-        }
-        Ok(blobs)
+        blob_infos(statement.query(params![self.id, manifest.to_string()])?)
     }
 
     fn is_used(&self, blob: &Digest, gone: &Gone) -> Result<bool> {

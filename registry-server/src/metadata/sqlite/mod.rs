@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rbuild_store::BlobInfo;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Rows};
 
 use super::{MetadataError, Result};
 use room::Room;
@@ -29,6 +30,8 @@ mod review;
 mod room;
 mod schema;
 mod store;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 /// Transactions that are committed together at most.
@@ -385,6 +388,18 @@ fn parsed<T: std::str::FromStr>(text: &str) -> Result<T> {
     text.parse().map_err(|_| MetadataError::Damaged {
         what: format!("`{text}` is not what belongs in its column"),
     })
+}
+
+/// The blobs of an answer with the columns digest and size.
+fn blob_infos(mut rows: Rows<'_>) -> Result<Vec<BlobInfo>> {
+    let mut blobs = Vec::new();
+    while let Some(row) = rows.next()? {
+        blobs.push(BlobInfo {
+            digest: parsed(&row.get::<_, String>(0)?)?,
+            size: unsigned(row.get(1)?)?,
+        });
+    }
+    Ok(blobs)
 }
 
 /// Sizes and counts are kept as SQL's signed integers.
