@@ -178,7 +178,11 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(code) => code,
         Err(error) => {
-            report(&*error);
+            // Whoever read has seen enough (`| head`): that is no news to anybody.
+            let io = error.downcast_ref::<io::Error>();
+            if io.is_none_or(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+                report(&*error);
+            }
             ExitCode::from(2)
         }
     }
@@ -287,9 +291,10 @@ fn run_server(config: &Config) -> Outcome {
         "http"
     };
     // A script that asked for a free port reads it here.
-    say(&format!("listening on {scheme}://{}", running.address()))?;
+    let untold = |error| format!("could not tell where it listens: {error}");
+    say(&format!("listening on {scheme}://{}", running.address())).map_err(untold)?;
     if let Some(address) = running.metrics_address() {
-        say(&format!("metrics on http://{address}/metrics"))?;
+        say(&format!("metrics on http://{address}/metrics")).map_err(untold)?;
     }
     stop.wait();
     tracing::info!("stopping; requests under way are finished");

@@ -3,7 +3,9 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use rbuild_image::Digest;
@@ -59,4 +61,26 @@ fn idle_connections_leave_files_for_the_requests_of_others() {
     assert!(pulled.starts_with(b"HTTP/1.1 200 ") && pulled.ends_with(&content));
     let status = server.stop();
     assert!(status.success(), "{status}");
+}
+
+#[test]
+fn nobody_is_told_that_nobody_reads() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let run = |command: &mut Command| {
+        let (reader, writer) = UnixStream::pair().expect("a pair");
+        // Not only dropped: a process that another test is starting may have a copy for a moment.
+        reader.shutdown(Shutdown::Both).expect("shut");
+        let output = command.stdout(OwnedFd::from(writer)).output();
+        let output = output.expect("the program runs");
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let (status, said) = run(Command::new(PROGRAM).args(["config", "check"]));
+    assert_eq!((status, &*said), (Some(2), ""));
+    // A server that nobody could find is another matter.
+    let (status, said) = run(&mut serve(directory.path()));
+    assert_eq!(status, Some(2));
+    assert!(said.contains("could not tell where it listens"), "{said}");
 }

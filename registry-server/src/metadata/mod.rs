@@ -1,7 +1,7 @@
 //! What the registry knows besides the bytes of blobs: repositories, manifests, tags, references, uploads.
 //!
 //! Every method of [`MetadataStore`] is one transaction: it happens as a whole and is on disk when it returns, or it does not happen.
-//! [`MetadataStore::start_upload`] alone promises less.
+//! [`MetadataStore::start_upload`] and [`MetadataStore::delete_uploads`] alone promise less.
 //! Rules that span several records (a manifest's blobs must be here, what is referred to is not removed)
 //! are checked inside the transaction that depends on them, so no push and no collection can come between.
 
@@ -489,7 +489,7 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
     /// Forgets an upload. `false`: there was none.
     fn delete_upload(&self, id: &UploadId) -> Result<bool>;
 
-    /// Forgets uploads; those that are not here are passed over.
+    /// Forgets uploads; those that are not here are passed over. Some may be gone when it fails: they are independent of each other.
     fn delete_uploads(&self, ids: &[UploadId]) -> Result<()> {
         for id in ids {
             self.delete_upload(id)?;
